@@ -1,0 +1,271 @@
+"""The nouns that pass between stages: frozen dataclasses over numpy arrays, nothing else.
+
+Conventions hold everywhere: label 1 = fake; `p_fake` in [0, 1], higher = more fake; images are
+RGB uint8, height × width × 3; boxes are xyxy in source pixels; time is in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+Point: TypeAlias = tuple[float, float]
+
+REAL = 0
+FAKE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What the container says of a clip, before any frame is judged.
+
+    `width` and `height` are those of the upright picture, after `rotation` (degrees clockwise,
+    0, 90, 180 or 270) is applied. `n_frames` is the container's claim and None where it makes
+    none. `tags` are the container's and the video stream's metadata, sorted by key.
+    `images` lists the files of a clip made of pictures, in order; it is empty for a video.
+    """
+
+    path: Path
+    container: str
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    n_frames: int | None
+    rotation: int = 0
+    variable_frame_rate: bool = False
+    has_audio: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One upright picture of a clip: `index` counts presented frames from 0."""
+
+    index: int
+    time_s: float
+    image: Image = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSummary:
+    """What sampling asked of a clip and what it got; nothing is dropped uncounted.
+
+    `n_neighbours` frames were taken from a position next to the wanted one (`predict` skips
+    frames that no other frame refers to); `n_decode_errors` packets could not be decoded.
+    """
+
+    rule: str
+    n_requested: int
+    n_read: int
+    n_neighbours: int = 0
+    n_decode_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """A face's bounding box, xyxy in source pixels; it may reach beyond the picture.
+
+    Example:
+        >>> FaceBox(10, 20, 50, 80).side
+        60
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.y1 - self.y0
+
+    @property
+    def side(self) -> float:
+        """The longer side in pixels."""
+        return max(self.width, self.height)
+
+    @property
+    def centre(self) -> Point:
+        """Centre (x, y) in source pixels."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels, never negative."""
+        return max(0.0, self.width) * max(0.0, self.height)
+
+    def iou(self, other: FaceBox) -> float:
+        """Intersection over union with another box, in [0, 1].
+
+        Example:
+            >>> FaceBox(0, 0, 2, 2).iou(FaceBox(1, 0, 3, 2))
+            0.3333333333333333
+        """
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        shared = max(0.0, width) * max(0.0, height)
+        union = self.area + other.area - shared
+        return shared / union if union > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQuality:
+    """How usable a face is for judging.
+
+    `side_px` is the longer side of the box in source pixels; `inter_eye_px` the distance between
+    the eyes; `sharpness` the variance of the Laplacian of the luma of the face resized to a fixed
+    size (higher = sharper); `yaw` a pose proxy in [-1, 1] from the five points (0 = frontal,
+    ±1 = profile); `confidence` the finder's probability that this is a face.
+    """
+
+    side_px: float
+    inter_eye_px: float
+    sharpness: float
+    yaw: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face in one frame.
+
+    `landmarks` are five points in source pixels: the eye on the picture's left, the eye on its
+    right, the nose tip, the mouth corner on the left, the mouth corner on the right.
+    """
+
+    frame_index: int
+    time_s: float
+    box: FaceBox
+    landmarks: tuple[Point, ...]
+    confidence: float
+    quality: FaceQuality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One person over time: faces in the order of their frames, at most one a frame.
+
+    `track_id` counts from 0 in order of first appearance (ties: from the picture's left).
+    """
+
+    track_id: int
+    faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CropPolicy:
+    """How a face is cut out: `square` takes the box's longer side × `scale`, unaligned.
+
+    `aligned` maps the five points onto a template at the same scale; `whole` takes a picture that
+    was cropped before. Sizes are in pixels, the result is `size` × `size`.
+    """
+
+    name: str = "square"
+    scale: float = 1.3
+    size: int = 224
+
+
+@dataclass(frozen=True, slots=True)
+class FaceScore:
+    """A detector's answer for one face: `logit` > 0 leans to fake, `p_fake` is its sigmoid."""
+
+    video_id: str
+    track_id: int
+    frame_index: int
+    time_s: float
+    logit: float
+    p_fake: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackScore:
+    """The answer for one person over time: `logit` is aggregated over `n_faces` usable faces."""
+
+    track_id: int
+    n_faces: int
+    logit: float
+    p_fake: float
+
+
+class Band(str, Enum):
+    """What a verdict says, from strongest to weakest, and the two ways of saying nothing."""
+
+    STRONG = "strong"
+    MODERATE = "moderate"
+    WEAK = "weak"
+    NONE = "none"
+    INCONCLUSIVE = "inconclusive"
+    NO_FACE = "no_face"
+
+
+@dataclass(frozen=True, slots=True)
+class BandRate:
+    """How often clips of the calibration set reached this band or a stronger one.
+
+    Counts are of clips: `real_flagged` of `n_real` authentic ones, `fake_flagged` of `n_fake`.
+    """
+
+    band: Band
+    real_flagged: int
+    n_real: int
+    fake_flagged: int
+    n_fake: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns a track's logit into a likelihood ratio, and the error rates that were measured.
+
+    log LR = `slope` · logit + `intercept`, fitted with both classes weighted alike, so that an LR
+    above 1 favours manipulation; it is clipped to [`lr_min`, `lr_max`], the most extreme values
+    that a calibration set of this size supports. `temperature` scaling is the case intercept 0.
+    """
+
+    method: str
+    slope: float
+    intercept: float
+    lr_min: float
+    lr_max: float
+    n_real: int
+    n_fake: int
+    set_name: str
+    date: str
+    rates: tuple[BandRate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackVerdict:
+    """The verdict on one person, with the reasons in plain words."""
+
+    track_id: int
+    band: Band
+    likelihood_ratio: float | None
+    lr_low: float | None
+    lr_high: float | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verdict on a clip: that of its most suspicious sound track, named by `track_id`."""
+
+    band: Band
+    track_id: int | None
+    reasons: tuple[str, ...]
+    tracks: tuple[TrackVerdict, ...] = ()
