@@ -62,6 +62,8 @@ class SamplingSummary:
 
     `n_neighbours` frames were taken from a position next to the wanted one (`predict` skips
     frames that no other frame refers to); `n_decode_errors` packets could not be decoded.
+    `notes` say in words what else a reader should know, such as a header that claims more than
+    the file holds.
     """
 
     rule: str
@@ -69,6 +71,7 @@ class SamplingSummary:
     n_read: int
     n_neighbours: int = 0
     n_decode_errors: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,7 @@ class BandRate:
     """How often clips of the calibration set reached this band or a stronger one.
 
     Counts are of clips: `real_flagged` of `n_real` authentic ones, `fake_flagged` of `n_fake`.
+    For `Band.NONE` they are the clips in which no signs were found.
     """
 
     band: Band
@@ -235,6 +239,9 @@ class Calibration:
     log LR = `slope` · logit + `intercept`, fitted with both classes weighted alike, so that an LR
     above 1 favours manipulation; it is clipped to [`lr_min`, `lr_max`], the most extreme values
     that a calibration set of this size supports. `temperature` scaling is the case intercept 0.
+    `covariance` is (var slope, cov slope-intercept, var intercept) of the fit, None where it was
+    not estimated. `aggregate` names how faces became the logit (`scoring.aggregate`): another
+    rule gives logits of another spread, for which this calibration does not hold.
     """
 
     method: str
@@ -247,6 +254,8 @@ class Calibration:
     set_name: str
     date: str
     rates: tuple[BandRate, ...] = ()
+    covariance: tuple[float, float, float] | None = None
+    aggregate: str = "mean_logit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,3 +278,110 @@ class Verdict:
     track_id: int | None
     reasons: tuple[str, ...]
     tracks: tuple[TrackVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipHashes:
+    """The fingerprints of a clip's bytes: hex digits, and the size in bytes.
+
+    For a folder of pictures the hashes are those of the listing `sha256sum` prints for them.
+    """
+
+    sha256: str
+    md5: str
+    size_bytes: int
+    n_files: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorCard:
+    """What a report says of the detector it used: enough to find the same weights again.
+
+    `kwargs` and `provenance` (what it was trained on, by which command, on how much) are sorted
+    pairs of words; `weights_sha256` is the hash of the weights' file.
+    """
+
+    name: str
+    kwargs: tuple[tuple[str, str], ...]
+    crop: CropPolicy
+    weights_sha256: str
+    provenance: tuple[tuple[str, str], ...]
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFace:
+    """One sampled face of a track with the detector's answer."""
+
+    face: Face
+    score: FaceScore
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time, in seconds, in which every sampled frame shows the same person."""
+
+    start_s: float
+    end_s: float
+    n_faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One small picture of a track: `box` and all of `others` are in its own pixels.
+
+    `obscured` hides every face beyond recovery and is what reports show. `clear` is the same
+    picture as filmed; it lives in memory only and is written nowhere unless a person asks.
+    """
+
+    frame_index: int
+    time_s: float
+    box: FaceBox
+    others: tuple[FaceBox, ...]
+    obscured: Image = field(repr=False, compare=False)
+    clear: Image = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackAnalysis:
+    """All that was found about one person over time.
+
+    `usable` says of each face whether it was good enough to be judged; `score` is over those
+    faces, None where there are none.
+    """
+
+    track_id: int
+    faces: tuple[ScoredFace, ...]
+    usable: tuple[bool, ...]
+    spans: tuple[Span, ...]
+    score: TrackScore | None
+    still: Still
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When an analysis began (UTC, ISO 8601) and the wall seconds of each stage, in order."""
+
+    started_at: str
+    stages: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One clip, examined; everything but `timing` is the same whenever it is run again.
+
+    `sampled` are the frames looked at, as (index, seconds); `skipped` counts by reason what was
+    not judged; `settings` and `environment` are sorted pairs that repeat the run.
+    """
+
+    video: VideoInfo
+    hashes: ClipHashes
+    sampling: SamplingSummary
+    sampled: tuple[tuple[int, float], ...]
+    tracks: tuple[TrackAnalysis, ...]
+    verdict: Verdict
+    detector: DetectorCard
+    skipped: tuple[tuple[str, int], ...]
+    settings: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...]
+    timing: Timing

@@ -1,0 +1,1 @@
+"""The command line: people verbs take flags, lab verbs take key=value."""

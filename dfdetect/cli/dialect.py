@@ -1,0 +1,149 @@
+"""The two dialects of the command line, and the right line for someone who used the wrong one.
+
+People verbs take flags and file names; lab verbs take Hydra overrides, `key=value`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+PEOPLE_VERBS = {
+    "predict": "analyse clips or pictures and write a report on each",
+    "demo": "make a portrait clip and a forged twin, and analyse both",
+    "models": "list the detectors and what the bundled one was trained on",
+    "verify": "check a report against the clip, the weights and its own files",
+    "doctor": "say whether this installation can work, without changing anything",
+}
+LAB_VERBS = {
+    "index": "list a dataset's videos in a manifest",
+    "extract": "cut the faces out of a manifest's videos",
+    "train": "train a detector on extracted faces",
+    "evaluate": "measure a detector on extracted faces",
+    "export": "write a detector as ONNX and check that it agrees",
+}
+# what a user who tried flags should have typed
+LAB_EXAMPLES = {
+    "index": "dataset=folder",
+    "extract": "sampling.count=32",
+    "train": "trainer.steps=3",
+    "evaluate": "split=test",
+    "export": "opset=18",
+}
+# flags that Hydra itself understands, and whether a value follows
+_HYDRA_FLAGS = {
+    "--cfg": True,
+    "-c": True,
+    "--config-dir": True,
+    "-cd": True,
+    "--config-name": True,
+    "-cn": True,
+    "--config-path": True,
+    "-cp": True,
+    "--package": True,
+    "-p": True,
+    "--info": False,
+    "-i": False,
+    "--multirun": False,
+    "-m": False,
+    "--resolve": False,
+    "--help": False,
+    "-h": False,
+    "--hydra-help": False,
+}
+_OVERRIDE = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
+_CLIP_KEYS = frozenset({"clip", "clips", "file", "image", "input", "path", "report", "video"})
+
+
+def unknown_verb(words: Sequence[str]) -> str:
+    """Return the sentence for a first word that is no verb.
+
+    Example:
+        >>> unknown_verb(["predcit", "clip.mp4"])
+        "unknown verb 'predcit'; did you mean: dfdetect predict clip.mp4"
+    """
+    first = words[0]
+    near = difflib.get_close_matches(first.lstrip("-"), [*PEOPLE_VERBS, *LAB_VERBS], n=1)
+    if near:
+        return f"unknown verb {first!r}; did you mean: {_line(near[0], *words[1:])}"
+    if Path(first).exists() or Path(first).suffix:
+        return f"{first!r} is no verb; to analyse a clip: {_line('predict', *words)}"
+    known = ", ".join([*PEOPLE_VERBS, *LAB_VERBS])
+    return f"unknown verb {first!r}; the verbs are {known}; see: dfdetect --help"
+
+
+def refuse_overrides(verb: str, words: Sequence[str], parser: ArgumentParser) -> str | None:
+    """Return the right line where a people verb was given `key=value`; None where it was not.
+
+    A file whose name really looks like that is taken for a file.
+    """
+    found = [_OVERRIDE.fullmatch(word) for word in words]
+    wrong = [bool(match) and not Path(word).exists() for word, match in zip(words, found)]
+    if "--" in words or not any(wrong):
+        return None
+    right: list[str] = []
+    for word, match, is_wrong in zip(words, found, wrong, strict=True):
+        right.extend(_as_flag(match["key"], match["value"], parser) if match and is_wrong else [word])
+    return f"{verb} takes flags: {_line(verb, *right)}"
+
+
+def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
+    """Return the right line where a lab verb was given flags or bare words; None otherwise.
+
+    Hydra's own flags (`--cfg job`, `--multirun` …) are let through.
+
+    Example:
+        >>> refuse_flags("train", ["--epochs", "3"])
+        'train takes key=value: dfdetect train trainer.steps=3'
+        >>> refuse_flags("train", ["--trainer.lr=0.1", "seed=1"])
+        'train takes key=value: dfdetect train trainer.lr=0.1 seed=1'
+    """
+    right: list[str] = []
+    understood = wrong = False
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, _, value = word.partition("=")
+        if flag in _HYDRA_FLAGS:
+            right.append(word)
+            if _HYDRA_FLAGS[flag] and not value and rest:
+                right.append(rest.pop(0))
+        elif word.startswith("--") and "." in flag:
+            wrong = understood = True
+            value = value or (rest.pop(0) if rest else "VALUE")
+            right.append(f"{flag.lstrip('-').replace('-', '_')}={value}")
+        elif "=" in word.lstrip("-") and not word.startswith("-") or word.startswith("~"):
+            right.append(word)
+        else:
+            wrong = True
+    if not wrong:
+        return None
+    return f"{verb} takes key=value: {_line(verb, *(right if understood else [LAB_EXAMPLES[verb]]))}"
+
+
+def unknown_words(words: Sequence[str], parser: ArgumentParser) -> str:
+    """Return the sentence for flags that a people verb does not have."""
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(words[0].partition("=")[0], flags, n=1)
+    hint = f"; did you mean {near[0]}" if near else f"; see: {parser.prog} --help"
+    return f"{parser.prog} has no {words[0]!r}{hint}"
+
+
+def _as_flag(key: str, value: str, parser: ArgumentParser) -> list[str]:
+    flag = f"--{key.replace('_', '-')}"
+    if key in _CLIP_KEYS:
+        return [value]
+    for action in parser._actions:
+        if flag in action.option_strings:
+            if action.nargs == 0:
+                return [flag] if value.lower() in ("true", "1", "yes", "on") else []
+            return [flag, value]
+    return []
+
+
+def _line(*words: str) -> str:
+    return shlex.join(["dfdetect", *words])

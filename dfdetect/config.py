@@ -1,0 +1,180 @@
+"""What the laboratory verbs can be told: typed settings, and the way from YAML to them.
+
+The YAML files under `configs/` hold the values, each in exactly one place; the dataclasses here
+and in the layers below hold the names and types. A key that no dataclass knows, or a value of
+another type, is refused with a sentence. This is the only library file that imports omegaconf.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from dfdetect.data.splits import SplitRule
+from dfdetect.errors import UsageError
+from dfdetect.media import FrameSampler
+from dfdetect.training.fit import FitSettings
+from dfdetect.types import CropPolicy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """A registered dataset adapter by `name`, and the `options` it is made with."""
+
+    name: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """`dfdetect index`: a folder of videos in, a manifest out."""
+
+    dataset: DatasetSettings
+    split: SplitRule
+    data_root: Path
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FacesSettings:
+    """Which finder looks for faces, whose faces are kept and how they are cut out.
+
+    `landmarks` matters to pictures that were cropped before: whether to look for the five points.
+    Faces smaller than `min_side_px` get a row but no picture.
+    """
+
+    finder: str | None
+    keep: str
+    landmarks: bool
+    min_side_px: float
+    crop: CropPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractSettings:
+    """`dfdetect extract`: a manifest in, a crop store out."""
+
+    manifest: Path
+    data_root: Path
+    out: Path
+    faces: FacesSettings
+    sampling: FrameSampler
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """`dfdetect evaluate`: a checkpoint and crop stores in, scores and results out."""
+
+    checkpoint: Path | None
+    crops: tuple[Path, ...]
+    split: str
+    out: Path
+    n_bootstrap: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """`dfdetect export`: a checkpoint in, its ONNX twin out, equal within `tolerance` (logits)."""
+
+    checkpoint: Path
+    out: Path
+    tolerance: float
+
+
+SETTINGS: Mapping[str, type] = {
+    "index": IndexSettings,
+    "extract": ExtractSettings,
+    "train": FitSettings,
+    "evaluate": EvaluateSettings,
+    "export": ExportSettings,
+}
+
+
+def config_dir() -> Path:
+    """Return the folder of YAML files: beside the checkout's package, or inside the wheel.
+
+    Raises:
+        FileNotFoundError: Neither is there; the installation is incomplete.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no configs beside {package}; expected its YAML files there: reinstall dfdetect"
+    )
+
+
+def register_schemas() -> None:
+    """Give Hydra the schema of every laboratory verb, as `<verb>_schema`."""
+    store = ConfigStore.instance()
+    for verb, settings in SETTINGS.items():
+        store.store(name=f"{verb}_schema", node=schema(settings))
+
+
+@cache
+def schema(settings: type) -> type:
+    """Return the OmegaConf schema of a settings dataclass: same names and types, no values.
+
+    The settings classes are frozen, which OmegaConf would take for read-only, and may have
+    defaults, which would hide a value that the YAML forgot; so the schema is derived.
+    """
+    hints = typing.get_type_hints(settings)
+    fields = [
+        (field.name, _schema_type(hints[field.name]), dataclasses.field(default=MISSING))
+        for field in dataclasses.fields(settings)
+    ]
+    return dataclasses.make_dataclass(f"{settings.__name__}Schema", fields)
+
+
+def _schema_type(hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return schema(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return list[_schema_type(arguments[0])]  # type: ignore[misc]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_schema_type(argument) for argument in arguments)]
+    if origin is not None and issubclass(origin, Mapping):
+        return dict[str, Any]
+    return hint
+
+
+def settings_from(config: DictConfig, kind: type[T]) -> T:
+    """Return the typed, frozen settings that a composed config describes.
+
+    Raises:
+        UsageError: A value is missing or does not fit its type.
+    """
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or str(error)
+        raise UsageError(f"{key} has no value yet; give it on the command line: {key}=…") from None
+    try:
+        return _converter().structure(plain, kind)
+    except cattrs.BaseValidationError as error:
+        reasons = "; ".join(cattrs.transform_error(error))
+        raise UsageError(f"the config does not fit {kind.__name__}: {reasons}") from None
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(Path, lambda value, _: Path(value).expanduser())
+    return converter

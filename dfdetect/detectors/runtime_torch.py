@@ -1,0 +1,41 @@
+"""A trained network on torch: for GPUs, for research, and for measuring against its ONNX twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dfdetect.detectors.base import CheckpointHeader
+from dfdetect.detectors.network import Detector
+from dfdetect.errors import UsageError
+
+
+class TorchDetector:
+    """A `LoadedDetector` that runs a network in evaluation mode, without gradients."""
+
+    def __init__(
+        self, network: Detector, header: CheckpointHeader, weights_sha256: str, device: str
+    ) -> None:
+        """Move the network to `device` ("cpu", "cuda", "cuda:1" …).
+
+        Raises:
+            UsageError: There is no such device here.
+        """
+        self.header = header
+        self.weights_sha256 = weights_sha256
+        try:
+            self.device = torch.device(device)
+            network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"device {device!r} cannot be used ({reason}); try cpu") from None
+        self.network = network.eval()
+
+    def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return one logit a crop, above 0 for fake: uint8 B × S × S × 3 → float32 (B,)."""
+        pixels = torch.from_numpy(self.header.preprocess.normalise(crops))
+        with torch.inference_mode():
+            moved = pixels.to(self.device, memory_format=torch.channels_last)
+            answer: NDArray[np.float32] = self.network(moved).float().cpu().numpy()
+        return answer

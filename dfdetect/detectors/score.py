@@ -1,0 +1,84 @@
+"""The one inference loop: batches of face crops → one score a face."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdetect.detectors.base import LoadedDetector
+from dfdetect.errors import ContractError, UntrustedCheckpoint
+from dfdetect.types import FaceScore
+
+
+@dataclass(frozen=True, slots=True)
+class CropKey:
+    """Where a crop comes from: the person `track_id` of a video, at a frame and time (seconds)."""
+
+    video_id: str
+    track_id: int
+    frame_index: int
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CropBatch:
+    """Face crops that are judged together: `images` is RGB uint8, B × S × S × 3, one a key."""
+
+    keys: tuple[CropKey, ...]
+    images: NDArray[np.uint8] = field(repr=False, compare=False)
+
+
+def score(detector: LoadedDetector, batches: Iterable[CropBatch]) -> tuple[FaceScore, ...]:
+    """Return one score a crop, in the order of the batches.
+
+    Raises:
+        ContractError: A batch does not fit the detector: other type, size or number of keys.
+        UntrustedCheckpoint: The detector answered with something that is not a finite number.
+    """
+    scores: list[FaceScore] = []
+    for batch in batches:
+        if not batch.keys and not len(batch.images):
+            continue
+        _check_batch(detector, batch)
+        logits = detector.logits(batch.images)
+        if logits.shape != (len(batch.keys),) or not np.isfinite(logits).all():
+            raise UntrustedCheckpoint(
+                f"detector {detector.header.detector!r} (weights "
+                f"{detector.weights_sha256[:12]}) did not give one finite logit a crop for "
+                f"{batch.keys[0].video_id!r}; use other weights"
+            )
+        scores.extend(
+            FaceScore(
+                key.video_id, key.track_id, key.frame_index, key.time_s, logit, sigmoid(logit)
+            )
+            for key, logit in zip(batch.keys, logits.tolist(), strict=True)
+        )
+    return tuple(scores)
+
+
+def sigmoid(logit: float) -> float:
+    """Return 1 / (1 + e^-logit) without overflow at either end.
+
+    Example:
+        >>> sigmoid(0.0), sigmoid(-1000.0), sigmoid(1000.0)
+        (0.5, 0.0, 1.0)
+    """
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    power = math.exp(logit)
+    return power / (1.0 + power)
+
+
+def _check_batch(detector: LoadedDetector, batch: CropBatch) -> None:
+    size = detector.header.preprocess.size
+    expected = (len(batch.keys), size, size, 3)
+    if batch.images.dtype != np.uint8 or batch.images.shape != expected:
+        raise ContractError(
+            f"detector {detector.header.detector!r} expects uint8 crops of shape {expected}, not "
+            f"{batch.images.dtype} {batch.images.shape}; extract them with the crop policy of its "
+            f"weights (size {size}, scale {detector.header.preprocess.crop.scale})"
+        )

@@ -1,0 +1,99 @@
+"""The contract of a detector as a check that anybody can run on theirs."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dfdetect.detectors.base import Setting
+from dfdetect.detectors.catalog import create_detector
+from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
+from dfdetect.detectors.network import Detector
+from dfdetect.errors import ContractError
+
+TOLERANCE = 1e-5
+
+
+def check_detector(name: str, **kwargs: Setting) -> None:
+    """Hold a registered detector against the contract that the rest of dfdetect relies on.
+
+    It gives one finite float32 logit a crop; gradients reach every trainable parameter; in
+    evaluation a crop's logit does not depend on its batch (to 1e-5, relative above 1); weights and
+    header survive saving and loading bit for bit, and equal weights give equal files.
+
+    Args:
+        name: A name in `DETECTORS`.
+        kwargs: Arguments of its constructor; it must do without any.
+
+    Raises:
+        ContractError: The first of these that does not hold, in one sentence.
+        UsageError: There is no such detector, or it cannot be made so.
+
+    Example:
+        >>> check_detector("meso4")
+    """
+    network = create_detector(name, **kwargs)
+    _require(name, bool(inspect.getdoc(type(network))), "its class has no docstring")
+    crops = np.random.default_rng(0).integers(
+        0, 256, (3, network.preprocess.size, network.preprocess.size, 3), np.uint8
+    )
+    pixels = torch.from_numpy(network.preprocess.normalise(crops))
+    _check_gradients(name, network, pixels)
+    network.eval()
+    _check_batches(name, network, pixels)
+    _check_round_trip(name, network, pixels)
+
+
+def _require(name: str, holds: bool, complaint: str) -> None:
+    if not holds:
+        raise ContractError(f"detector {name!r} breaks the contract: {complaint}")
+
+
+def _check_gradients(name: str, network: Detector, pixels: Tensor) -> None:
+    # statistics of these pixels, so that deep untrained networks do not answer with zeros
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None
+    logits = network.train()(pixels)
+    _require(name, logits.shape == (len(pixels),), f"logits are {tuple(logits.shape)}, not (B,)")
+    logits.sum().backward()
+    unreached = [
+        key
+        for key, parameter in network.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    _require(name, not unreached, f"no gradient reaches {', '.join(unreached[:3])}")
+
+
+def _check_batches(name: str, network: Detector, pixels: Tensor) -> None:
+    with torch.inference_mode():
+        together = network(pixels)
+        alone = torch.cat([network(each[None]) for each in pixels])
+    _require(name, together.dtype == torch.float32, f"logits are {together.dtype}")
+    _require(name, bool(together.isfinite().all()), "logits are not finite")
+    distance = float(((together - alone).abs() / alone.abs().clamp(min=1)).max())
+    _require(
+        name, distance <= TOLERANCE, f"a crop's logit depends on its batch (by {distance:.1e})"
+    )
+
+
+def _check_round_trip(name: str, network: Detector, pixels: Tensor) -> None:
+    # the state is random; the claim of training holds inside this temporary folder only
+    header = make_header(network, trained=True, provenance={"trained_on": "nothing: a check"})
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder, "once.safetensors"), Path(folder, "twice.safetensors")
+        once, twice = (save_checkpoint(path, network, header) for path in paths)
+        loaded = load_checkpoint(paths[0])
+    _require(name, once == twice, "equal weights give different files")
+    _require(name, loaded.header == header, "its header changes when saved and loaded")
+    state = loaded.network.state_dict()
+    same = all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    _require(name, same, "its weights change when saved and loaded")
+    with torch.inference_mode():
+        equal = torch.equal(network(pixels), loaded.network(pixels))
+    _require(name, equal, "its logits change when saved and loaded (state outside state_dict?)")

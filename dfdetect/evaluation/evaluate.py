@@ -1,0 +1,215 @@
+"""Score a split of a crop store with a detector and measure it, by frame, track and video."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from dfdetect.data.crops import RECORD, CropRow, CropStore
+from dfdetect.data.manifest import ManifestRow
+from dfdetect.data.shards import CROPS, OK
+from dfdetect.data.tables import content_hash, read_table
+from dfdetect.detectors.base import LoadedDetector
+from dfdetect.detectors.score import CropBatch, CropKey, score
+from dfdetect.errors import ContractError, UsageError
+from dfdetect.evaluation.measure import LEVEL, MeasurePlan, gather_samples, measure
+from dfdetect.evaluation.results import EvaluationResult, write_results
+from dfdetect.provenance import sha256_value
+from dfdetect.scoring.aggregate import AGGREGATES, MIN_FACES, video_scores
+
+Progress = Callable[[int, int], None]
+WHOLE = "whole"
+NOT_EXTRACTED = "not_extracted"
+
+
+def evaluate(
+    store: CropStore | Sequence[CropStore],
+    detector: LoadedDetector,
+    split: str = "test",
+    *,
+    out: Path | None = None,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    aggregate: str | None = None,
+    video_rule: str = "highest_track",
+    min_faces: int = MIN_FACES,
+    batch_size: int = 64,
+    protocol: str | None = None,
+    command: str = "dfdetect evaluate",
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Score every usable crop of a split and measure the detector, with intervals over videos.
+
+    For each dataset (and compression, where it has several) the fakes of each method, and all of
+    them together, stand against all genuine videos; datasets are never pooled. Every face, track
+    and video bears its video's label. Intervals are a percentile bootstrap that draws whole
+    videos within each class. What has no usable face is not scored, but counted as skipped.
+
+    Args:
+        store: One crop store or several, whose crops the detector's preprocessing fits.
+        detector: As `load_detector` returns it.
+        split: Which videos are measured.
+        out: Where to write the files of `write_results`; None writes nothing.
+        n_bootstrap: Resamples.
+        seed: Of the resampling.
+        aggregate: How faces become a track (`scoring.AGGREGATES`); None: as the calibration says,
+            or else the mean of the logits.
+        video_rule: How tracks become a video (`scoring.video_scores`).
+        min_faces: Faces that a track needs to decide on a video.
+        batch_size: Crops judged together.
+        protocol: What the results call the protocol; None: the split's name.
+        command: What `run.json` says was run.
+        progress: Called with the number of crops scored and of all crops.
+
+    Raises:
+        UsageError: The split has no usable crop, or no dataset in it has both classes; or a rule
+            is unknown.
+        ContractError: The crops were cut by another policy than the detector's, or two stores
+            hold one video.
+    """
+    stores = (store,) if isinstance(store, CropStore) else tuple(store)
+    calibration = detector.header.calibration
+    how = aggregate or (calibration.aggregate if calibration else "mean_logit")
+    plan = MeasurePlan(detector.header.detector, protocol or split, calibration, n_bootstrap, seed)
+    settings = _settings(plan, split, how, video_rule, min_faces)
+    AGGREGATES.get(how)
+    videos = _videos_of(stores, split)
+    found = score(detector, _batches(_crops_of(stores, split, detector), batch_size, progress))
+    scores = tuple(sorted(found, key=lambda one: (one.video_id, one.track_id, one.frame_index)))
+    video_level = video_scores(scores, how, video_rule, min_faces)
+    rows = [crop for one in stores for crop in one.crops if crop.video_id in videos]
+    samples = gather_samples(scores, video_level, rows, videos.keys(), how)
+    numbers, undefined = measure(samples, videos, plan)
+    if not numbers:
+        raise UsageError(f"nothing can be measured in {_named(stores)}: {'; '.join(undefined)}")
+    result = EvaluationResult(
+        rows=numbers,
+        scores=scores,
+        undefined=undefined,
+        n_skipped_by_status=_statuses(rows, videos),
+        n_unsound=sum(not one.is_sound for one in video_level),
+        parents=_parents(stores, detector),
+        settings=settings,
+        config_hash=sha256_value(dict(settings)),
+    )
+    if out is not None:
+        write_results(result, out, command)
+    return result
+
+
+def _settings(
+    plan: MeasurePlan, split: str, aggregate: str, video_rule: str, min_faces: int
+) -> tuple[tuple[str, str | int | float], ...]:
+    return (
+        ("detector", plan.detector),
+        ("protocol", plan.protocol),
+        ("split", split),
+        ("aggregate", aggregate),
+        ("video_rule", video_rule),
+        ("min_faces", min_faces),
+        ("n_bootstrap", plan.n_bootstrap),
+        ("seed", plan.seed),
+        ("level", LEVEL),
+    )
+
+
+def _crops_of(
+    stores: Sequence[CropStore], split: str, detector: LoadedDetector
+) -> list[tuple[CropStore, CropRow]]:
+    for store in stores:
+        _require_policy(store, detector)
+    crops = [(store, crop) for store in stores for crop in store.usable(split)]
+    if not crops:
+        raise UsageError(
+            f"split {split!r} has no usable crop in {_named(stores)}; choose another split=… or "
+            "extract its videos"
+        )
+    return crops
+
+
+def _batches(
+    crops: Sequence[tuple[CropStore, CropRow]], size: int, progress: Progress | None
+) -> Iterator[CropBatch]:
+    remaining = iter(crops)
+    n_done = 0
+    while chunk := tuple(islice(remaining, size)):
+        yield CropBatch(
+            tuple(
+                CropKey(crop.video_id, crop.track_id, crop.frame_index, crop.time_s)
+                for _, crop in chunk
+            ),
+            np.stack([store.image(crop) for store, crop in chunk]),
+        )
+        # the batch is judged when the loop asks for the next
+        n_done += len(chunk)
+        if progress is not None:
+            progress(n_done, len(crops))
+
+
+def _videos_of(stores: Sequence[CropStore], split: str) -> dict[str, ManifestRow]:
+    videos: dict[str, ManifestRow] = {}
+    for store in stores:
+        own = {name: row for name, row in store.videos.items() if row.split == split}
+        if twice := videos.keys() & own.keys():
+            raise ContractError(
+                f"{store.folder} holds {len(twice)} video(s) that another store holds too (the "
+                f"first: {min(twice)}); name each store once"
+            )
+        videos.update(own)
+    return videos
+
+
+def _require_policy(store: CropStore, detector: LoadedDetector) -> None:
+    record = store.folder / RECORD
+    try:
+        cut = json.loads(record.read_text(encoding="utf-8"))["cutter"]["policy"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ContractError(
+            f"{record} does not say how the faces were cut out; extract again with `{CROPS.repair}`"
+        ) from error
+    policy = detector.header.preprocess.crop
+    # pictures cropped by somebody else have no scale that we know of: only the size is checked
+    wanted = {"name": policy.name, "scale": policy.scale, "size": policy.size}
+    differing = [
+        f"{key} {cut.get(key)} instead of {value}"
+        for key, value in wanted.items()
+        if cut.get(key) != value and not (cut.get("name") == WHOLE and key != "size")
+    ]
+    if differing:
+        raise ContractError(
+            f"the crops in {store.folder} have {', '.join(differing)}, which detector "
+            f"{detector.header.detector!r} was trained on; extract them again with its crop policy"
+        )
+
+
+def _statuses(
+    rows: Sequence[CropRow], videos: dict[str, ManifestRow]
+) -> tuple[tuple[str, int], ...]:
+    counts = Counter(row.status for row in rows if row.status != OK)
+    if absent := len(videos.keys() - {row.video_id for row in rows}):
+        counts[NOT_EXTRACTED] = absent
+    return tuple(sorted(counts.items()))
+
+
+def _parents(stores: Sequence[CropStore], detector: LoadedDetector) -> tuple[tuple[str, str], ...]:
+    parents = [("weights", detector.weights_sha256)]
+    if detector.header.calibration is not None:
+        parents.append(("calibration", sha256_value(detector.header.calibration)))
+    for number, store in enumerate(stores):
+        table, header = read_table(store.folder / "crops.parquet", CROPS)
+        mark = f" {number + 1}" if len(stores) > 1 else ""
+        parents += [
+            (f"crops{mark}", content_hash(table)),
+            (f"crops config{mark}", store.config_hash),
+        ]
+        parents += [(f"{role}{mark}", digest) for role, digest in header.parents]
+    return tuple(parents)
+
+
+def _named(stores: Sequence[CropStore]) -> str:
+    return ", ".join(str(store.folder) for store in stores) or "no store"

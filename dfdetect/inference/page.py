@@ -1,0 +1,334 @@
+"""The report as an editor reads it: everything that `report.html` prints, already in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from dfdetect.inference.document import (
+    HTML_NAME,
+    JSON_NAME,
+    printed_tags,
+    reproduce_command,
+    verdict_of,
+    withheld_tags,
+)
+from dfdetect.inference.stills import data_uri
+from dfdetect.inference.timeline import Chart, draw
+from dfdetect.inference.wording import clock, file_name, likelihood_words, visible
+from dfdetect.scoring import words
+from dfdetect.types import (
+    Analysis,
+    Band,
+    BandRate,
+    FaceBox,
+    FaceQuality,
+    Span,
+    TrackAnalysis,
+)
+
+MOST_DRAWN = 12  # persons with a timeline of their own; the others share a table
+MOST_SPANS = 6
+FINE_BELOW_S = 10.0  # shorter clips show tenths of a second
+LADDER = (Band.NONE, Band.WEAK, Band.MODERATE, Band.STRONG)
+FLAGGED = frozenset({Band.WEAK, Band.MODERATE, Band.STRONG})
+SKIPPED_WORDS = {
+    "frame_not_read": "Frames that were wanted and could not be had",
+    "packet_not_decoded": "Damaged packets that could not be decoded",
+    "frame_without_face": "Frames in which no face was found",
+    "face_too_small": "Faces too small to judge",
+    "face_too_blurred": "Faces too blurred to judge",
+    "face_turned_away": "Faces turned too far to the side",
+    "face_not_usable": "Faces not judged for any of these reasons",
+}
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StillView:
+    """A still: its address, its size, the outlined box and when it was filmed."""
+
+    uri: str
+    width: int
+    height: int
+    box: FaceBox
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonView:
+    """One person's part of the page; `chart` is None for a single picture."""
+
+    label: str
+    is_subject: bool
+    headline: str
+    reasons: tuple[str, ...]
+    seen: str
+    n_faces: int
+    n_usable: int
+    still: StillView
+    chart: Chart | None
+    quality: Facts
+    likelihood: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateRow:
+    """How often clips of each kind get an answer, each as "about 5 of 100 (3 to 8)"."""
+
+    answer: str
+    authentic: str
+    manipulated: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole page, in the order in which it is read."""
+
+    name: str
+    band: Band
+    headline: str
+    subject: str | None
+    reasons: tuple[str, ...]
+    error_note: str | None
+    is_flagged: bool
+    is_picture: bool
+    revealed: bool
+    n_people: int
+    people: tuple[PersonView, ...]
+    others: tuple[PersonView, ...]
+    frames_note: str
+    has_audio: bool
+    skipped: Facts
+    ladder: tuple[tuple[str, bool], ...]
+    rates: tuple[RateRow, ...]
+    priors: tuple[tuple[str, str], ...]
+    prior_answer: str
+    clip_facts: Facts
+    withheld: tuple[str, ...]
+    detector_facts: Facts
+    settings: Facts
+    environment: Facts
+    command: str
+    version: str
+    content_sha256: str
+    analysed_at: str
+    files: tuple[str, ...]
+
+
+def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page:
+    """Put an analysis into words.
+
+    Args:
+        analysis: What was found.
+        reveal: Whether stills show faces as filmed.
+        content_sha256: The hash of the report's data, printed so that the two files are tied.
+    """
+    verdict = analysis.verdict
+    is_picture = len(analysis.sampled) == 1 and analysis.video.duration_s <= 0.1
+    order = sorted(analysis.tracks, key=lambda track: _importance(analysis, track))
+    drawn = sorted(order[:MOST_DRAWN], key=lambda track: track.track_id)
+    rest = sorted(order[MOST_DRAWN:], key=lambda track: track.track_id)
+    views = {
+        track.track_id: _person(analysis, track, reveal=reveal, drawn=not is_picture)
+        for track in order
+    }
+    subject = views.get(verdict.track_id) if verdict.track_id is not None else None
+    prior_band = verdict.band if verdict.band in LADDER else Band.WEAK
+    return Page(
+        name=visible(file_name(analysis.video.path.name)),
+        band=verdict.band,
+        headline=words.BAND_WORDS[verdict.band],
+        subject=subject and f"{subject.label}, {subject.seen}",
+        reasons=tuple(words.sentence(reason) for reason in verdict.reasons),
+        error_note=_error_note(analysis),
+        is_flagged=verdict.band in FLAGGED,
+        is_picture=is_picture,
+        revealed=reveal and bool(analysis.tracks),
+        n_people=len(views),
+        people=tuple(views[track.track_id] for track in drawn),
+        others=tuple(views[track.track_id] for track in rest),
+        frames_note=_frames_note(analysis, is_picture),
+        has_audio=analysis.video.has_audio,
+        skipped=tuple((SKIPPED_WORDS[key], f"{count:,}") for key, count in analysis.skipped),
+        ladder=tuple(
+            (_short(band), band is verdict.band) for band in LADDER
+        ),
+        rates=_rates(analysis),
+        priors=_priors(analysis, prior_band),
+        prior_answer=_short(prior_band),
+        clip_facts=_clip_facts(analysis),
+        withheld=tuple(visible(file_name(key)) for key in withheld_tags(analysis.video)),
+        detector_facts=_detector_facts(analysis),
+        settings=analysis.settings,
+        environment=analysis.environment,
+        command=reproduce_command(analysis, reveal=reveal),
+        version=dict(analysis.environment)["dfdetect"],
+        content_sha256=content_sha256,
+        analysed_at=analysis.timing.started_at,
+        files=(HTML_NAME, JSON_NAME),
+    )
+
+
+def _importance(analysis: Analysis, track: TrackAnalysis) -> tuple[bool, int, int]:
+    is_subject = track.track_id == analysis.verdict.track_id
+    return (not is_subject, -len(track.faces), track.track_id)
+
+
+def _person(
+    analysis: Analysis, track: TrackAnalysis, *, reveal: bool, drawn: bool
+) -> PersonView:
+    verdict = verdict_of(analysis, track)
+    still = track.still
+    image = still.clear if reveal else still.obscured
+    fine = analysis.video.duration_s < FINE_BELOW_S
+    ratio = verdict.likelihood_ratio
+    return PersonView(
+        label=_capital(words.person(track.track_id)),
+        is_subject=track.track_id == analysis.verdict.track_id,
+        headline=words.BAND_WORDS[verdict.band],
+        reasons=tuple(words.sentence(reason) for reason in verdict.reasons),
+        seen=_seen(track.spans, fine) if drawn else "in this picture",
+        n_faces=len(track.faces),
+        n_usable=sum(track.usable),
+        still=StillView(
+            uri=data_uri(image, lossless=not reveal),
+            width=image.shape[1],
+            height=image.shape[0],
+            box=still.box,
+            time=clock(still.time_s, fine),
+        ),
+        chart=draw(analysis, track) if drawn else None,
+        quality=_quality([scored.face.quality for scored in track.faces]),
+        likelihood=None
+        if ratio is None
+        else likelihood_words(ratio, verdict.lr_low, verdict.lr_high),
+    )
+
+
+def _seen(spans: tuple[Span, ...], fine: bool) -> str:
+    shown = [
+        clock(span.start_s, fine)
+        if span.n_faces == 1
+        else f"{clock(span.start_s, fine)}–{clock(span.end_s, fine)}"
+        for span in spans[:MOST_SPANS]
+    ]
+    if len(spans) > MOST_SPANS:
+        shown.append(f"and {len(spans) - MOST_SPANS} more times")
+    return "seen " + ", ".join(shown)
+
+
+def _quality(found: list[FaceQuality | None]) -> Facts:
+    qualities = [quality for quality in found if quality is not None]
+    if not qualities:
+        return ()
+    return (
+        ("Typical width of the face", f"{median(each.side_px for each in qualities):.0f} px"),
+        ("Between the eyes", f"{median(each.inter_eye_px for each in qualities):.0f} px"),
+        ("Sharpness", f"{median(each.sharpness for each in qualities):.0f}"),
+        ("Turned away", f"{median(abs(each.yaw) for each in qualities):.2f}"),
+    )
+
+
+def _error_note(analysis: Analysis) -> str | None:
+    calibration, band = analysis.detector.calibration, analysis.verdict.band
+    rate = words.rate_of(calibration, band if band in LADDER else Band.WEAK)
+    if rate is None or not rate.n_real or not rate.n_fake:
+        return None
+    told = words.missed_frequency if band is Band.NONE else words.flagged_frequency
+    return f"{told(rate)}."
+
+
+def _rates(analysis: Analysis) -> tuple[RateRow, ...]:
+    return tuple(
+        RateRow(
+            answer=_short(rate.band) + (" or stronger" if rate.band in FLAGGED else ""),
+            authentic=_frequency(rate.real_flagged, rate.n_real),
+            manipulated=_frequency(rate.fake_flagged, rate.n_fake),
+            here=rate.band is analysis.verdict.band,
+        )
+        for rate in analysis.detector.calibration.rates
+        if rate.n_real and rate.n_fake
+    )
+
+
+def _frequency(count: int, n: int) -> str:
+    found = words.frequency(count, n)
+    return f"about {found.about:,} of {found.of:,} ({found.low:,} to {found.high:,})"
+
+
+def _priors(analysis: Analysis, band: Band) -> tuple[tuple[str, str], ...]:
+    rate: BandRate | None = words.rate_of(analysis.detector.calibration, band)
+    if rate is None or not rate.n_real or not rate.n_fake:
+        return ()
+    return tuple(
+        (f"{row.prior * 100:.0f} of 100", _of_hundred(row.probability))
+        for row in words.posterior_table(rate)
+    )
+
+
+def _of_hundred(share: float) -> str:
+    if share < 0.005:
+        return "fewer than 1 of 100"
+    if share >= 0.995:
+        return "more than 99 of 100"
+    return f"about {share * 100:.0f} of 100"
+
+
+def _frames_note(analysis: Analysis, is_picture: bool) -> str:
+    if is_picture:
+        return "The whole picture was examined."
+    sampling, video = analysis.sampling, analysis.video
+    claimed = f" of about {video.n_frames:,}" if video.n_frames else ""
+    seen = {scored.face.frame_index for track in analysis.tracks for scored in track.faces}
+    return (
+        f"{len(analysis.sampled):,}{claimed} frames were looked at, "
+        f"{'spread evenly over the whole clip' if sampling.rule == 'even' else sampling.rule}; "
+        f"{len(seen):,} of them show a face."
+    )
+
+
+def _clip_facts(analysis: Analysis) -> Facts:
+    video, hashes = analysis.video, analysis.hashes
+    rotated = f", turned by {video.rotation}°" if video.rotation else ""
+    rate = f", {video.fps:.3g} frames a second" if video.fps and not video.images else ""
+    varying = ", varying" if video.variable_frame_rate else ""
+    files = f" in {hashes.n_files:,} pictures" if video.path.is_dir() else ""
+    facts = [
+        ("File", visible(file_name(video.path.name))),
+        ("SHA-256", hashes.sha256),
+        ("MD5", hashes.md5),
+        ("Size", f"{hashes.size_bytes:,} bytes{files}"),
+        ("Picture", f"{video.width} × {video.height} pixels{rotated}{rate}{varying}"),
+        ("Length", f"{clock(video.duration_s, fine=True)} (minutes and seconds)"),
+        ("Coding", f"{video.codec}, {video.pixel_format}, in {video.container}"),
+    ]
+    tags = [(f"Tag: {key}", value) for key, value in printed_tags(video)]
+    return tuple((visible(file_name(key)), visible(file_name(value))) for key, value in facts + tags)
+
+
+def _detector_facts(analysis: Analysis) -> Facts:
+    card, calibration = analysis.detector, analysis.detector.calibration
+    facts = [
+        ("Detector", card.name),
+        ("SHA-256 of its weights", card.weights_sha256),
+        *((key.replace("_", " ").capitalize(), value) for key, value in card.provenance),
+        ("Error rates measured on", calibration.set_name),
+        (
+            "Clips in that set",
+            f"{calibration.n_real:,} authentic, {calibration.n_fake:,} manipulated",
+        ),
+        ("Measured on (date)", calibration.date),
+    ]
+    return tuple((visible(key), visible(value)) for key, value in facts)
+
+
+def _short(band: Band) -> str:
+    phrase, _, _ = words.BAND_WORDS[band].partition(" (")
+    return phrase.removesuffix(" of face manipulation")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
