@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from dfdetect.data.manifest import build_manifest
     from dfdetect.detectors import create_detector
     from dfdetect.detectors.checkpoint import load_detector
-    from dfdetect.evaluation import evaluate
+    from dfdetect.evaluation.evaluate import evaluate
     from dfdetect.inference import analyze, write_report
-    from dfdetect.training import fit
+    from dfdetect.training.fit import fit
 
     __version__: str
 
@@ -45,9 +45,9 @@ _HOMES = {
     "analyze": "dfdetect.inference",
     "build_manifest": "dfdetect.data.manifest",
     "create_detector": "dfdetect.detectors",
-    "evaluate": "dfdetect.evaluation",
+    "evaluate": "dfdetect.evaluation.evaluate",
     "extract_crops": "dfdetect.data.crops",
-    "fit": "dfdetect.training",
+    "fit": "dfdetect.training.fit",
     "load_detector": "dfdetect.detectors.checkpoint",
     "write_report": "dfdetect.inference",
 }

@@ -24,10 +24,18 @@ from omegaconf.errors import MissingMandatoryValue
 from dfdetect.data.splits import SplitRule
 from dfdetect.errors import UsageError
 from dfdetect.media import FrameSampler
-from dfdetect.training.fit import FitSettings
+from dfdetect.training.settings import FitSettings
 from dfdetect.types import CropPolicy
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PathsSettings:
+    """Folders that other values refer to; they steer the composition and reach no verb."""
+
+    data_root: Path
+    work: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,12 @@ def register_schemas() -> None:
     """Give Hydra the schema of every laboratory verb, as `<verb>_schema`."""
     store = ConfigStore.instance()
     for verb, settings in SETTINGS.items():
-        store.store(name=f"{verb}_schema", node=schema(settings))
+        node = dataclasses.make_dataclass(
+            f"{settings.__name__}Root",
+            [("paths", schema(PathsSettings), dataclasses.field(default=MISSING))],
+            bases=(schema(settings),),
+        )
+        store.store(name=f"{verb}_schema", node=node)
 
 
 @cache
@@ -152,7 +165,8 @@ def _schema_type(hint: Any) -> Any:
         return typing.Union[tuple(_schema_type(argument) for argument in arguments)]
     if origin is not None and issubclass(origin, Mapping):
         return dict[str, Any]
-    return hint
+    # a path prints as plain text in `--cfg job`; it becomes a Path with the settings
+    return str if hint is Path else hint
 
 
 def settings_from(config: DictConfig, kind: type[T]) -> T:
@@ -163,6 +177,7 @@ def settings_from(config: DictConfig, kind: type[T]) -> T:
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain.pop("paths", None)  # type: ignore[union-attr, call-overload]
     except MissingMandatoryValue as error:
         key = error.full_key or str(error)
         raise UsageError(f"{key} has no value yet; give it on the command line: {key}=…") from None

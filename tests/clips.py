@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 _COLUMNS, _ROWS = 4, 3
+_TURNS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 _QUALITY = {
     "libx264": {"preset": "veryfast", "crf": "12", "threads": "1", "bf": "3", "g": "60"},
     "libx265": {"preset": "ultrafast", "crf": "12", "x265-params": "log-level=none:pools=1"},
@@ -108,13 +109,11 @@ def write_clip(
     tick_s, ticks = _clock(len(images), rate, variable_frame_rate, times_s, start_s)
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=rate)
-        stream.height, stream.width = images[0].shape[:2] if images else (height, width)
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pix_fmt
         stream.options = _QUALITY.get(codec, {}) | (options or {})
         stream.codec_context.time_base = tick_s
         sound = output.add_stream("aac", rate=16_000) if audio else None
-        if not images:
-            output.start_encoding()
         for image, tick in zip(images, ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = tick, tick_s
@@ -123,8 +122,18 @@ def write_clip(
         if sound is not None:
             _write_silence(output, sound, len(images) / float(rate))
     if rotation:
-        _patch_rotation(path, rotation)
+        write_display_matrix(path, *_TURNS[rotation])
     return path
+
+
+def write_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Overwrite the display matrix of an MP4: a player shows (x, y) at (a x + c y, b x + d y)."""
+    content = bytearray(path.read_bytes())
+    # box tkhd, version 0: nine numbers a b u c d v x y w stand 40 bytes into its content
+    start = content.index(b"tkhd") + 44
+    one = 1 << 16
+    struct.pack_into(">9i", content, start, a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
 
 
 def write_sound(path: Path, seconds: float = 1.0) -> Path:
@@ -153,8 +162,13 @@ def write_playlist(path: Path) -> Path:
 
 
 def write_without_frames(path: Path) -> Path:
-    """Write a video file with a video stream that has not one frame."""
-    return write_clip(path, 0, codec="mpeg4")
+    """Write an MP4 with a video stream that has not one frame."""
+    content = bytearray(write_clip(path, 1).read_bytes())
+    # sample tables: the number of entries stands 8 bytes after the name, in stsz 12
+    for box, offset in ((b"stts", 8), (b"stsc", 8), (b"stco", 8), (b"stsz", 12)):
+        struct.pack_into(">I", content, content.index(box) + offset, 0)
+    path.write_bytes(content)
+    return path
 
 
 def write_truncated(path: Path, n_frames: int = 60, share: float = 0.6) -> Path:
@@ -182,7 +196,7 @@ def write_corrupt(path: Path, n_frames: int = 60, damaged: range = range(24, 30)
     noise = np.random.default_rng(0)
     for start, size in spans[damaged.start : damaged.stop]:
         assert start is not None
-        content[start + 4 : start + size] = noise.bytes(size - 4)
+        content[start + 6 : start + size] = noise.bytes(size - 6)
     path.write_bytes(content)
     return path
 
@@ -292,15 +306,3 @@ def _write_silence(
         frame.sample_rate, frame.pts = 16_000, 1024 * i
         output.mux(stream.encode(frame))
     output.mux(stream.encode())
-
-
-def _patch_rotation(path: Path, clockwise: int) -> None:
-    content = bytearray(path.read_bytes())
-    # box tkhd, version 0: the matrix a b u c d v x y w stands 40 bytes into its content
-    start = content.index(b"tkhd") + 44
-    a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[clockwise]
-    one = 1 << 16
-    struct.pack_into(
-        ">9i", content, start, a * one, b * one, 0, -b * one, a * one, 0, 0, 0, 1 << 30
-    )
-    path.write_bytes(content)

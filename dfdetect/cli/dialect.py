@@ -28,11 +28,11 @@ LAB_VERBS = {
 }
 # what a user who tried flags should have typed
 LAB_EXAMPLES = {
-    "index": "dataset=folder",
-    "extract": "sampling.count=32",
-    "train": "trainer.steps=3",
-    "evaluate": "split=test",
-    "export": "opset=18",
+    "index": ("dataset=folder", "data_root=/path/to/folder", "out=mine.parquet"),
+    "extract": ("manifest=mine.parquet", "data_root=/path/to/folder", "out=mine"),
+    "train": ("trainer.steps=3",),
+    "evaluate": ("crops=[mine]", "split=test"),
+    "export": ("checkpoint=mine.safetensors", "out=mine.onnx"),
 }
 # flags that Hydra itself understands, and whether a value follows
 _HYDRA_FLAGS = {
@@ -82,12 +82,16 @@ def refuse_overrides(verb: str, words: Sequence[str], parser: ArgumentParser) ->
     A file whose name really looks like that is taken for a file.
     """
     found = [_OVERRIDE.fullmatch(word) for word in words]
-    wrong = [bool(match) and not Path(word).exists() for word, match in zip(words, found)]
+    wrong = [
+        bool(match) and not Path(word).exists() for word, match in zip(words, found, strict=True)
+    ]
     if "--" in words or not any(wrong):
         return None
     right: list[str] = []
     for word, match, is_wrong in zip(words, found, wrong, strict=True):
-        right.extend(_as_flag(match["key"], match["value"], parser) if match and is_wrong else [word])
+        right.extend(
+            _as_flag(match["key"], match["value"], parser) if match and is_wrong else [word]
+        )
     return f"{verb} takes flags: {_line(verb, *right)}"
 
 
@@ -116,13 +120,13 @@ def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
             wrong = understood = True
             value = value or (rest.pop(0) if rest else "VALUE")
             right.append(f"{flag.lstrip('-').replace('-', '_')}={value}")
-        elif "=" in word.lstrip("-") and not word.startswith("-") or word.startswith("~"):
+        elif word.startswith("~") or ("=" in word and not word.startswith("-")):
             right.append(word)
         else:
             wrong = True
     if not wrong:
         return None
-    return f"{verb} takes key=value: {_line(verb, *(right if understood else [LAB_EXAMPLES[verb]]))}"
+    return f"{verb} takes key=value: {_line(verb, *(right if understood else LAB_EXAMPLES[verb]))}"
 
 
 def unknown_words(words: Sequence[str], parser: ArgumentParser) -> str:
@@ -135,14 +139,12 @@ def unknown_words(words: Sequence[str], parser: ArgumentParser) -> str:
 
 def _as_flag(key: str, value: str, parser: ArgumentParser) -> list[str]:
     flag = f"--{key.replace('_', '-')}"
-    if key in _CLIP_KEYS:
-        return [value]
     for action in parser._actions:
         if flag in action.option_strings:
             if action.nargs == 0:
                 return [flag] if value.lower() in ("true", "1", "yes", "on") else []
             return [flag, value]
-    return []
+    return [value] if key in _CLIP_KEYS else []
 
 
 def _line(*words: str) -> str:

@@ -13,7 +13,7 @@ from dfdetect.config import EvaluateSettings, ExportSettings, ExtractSettings, I
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.manifest import Manifest, build_manifest
-from dfdetect.training.fit import FitSettings
+from dfdetect.training.settings import FitSettings
 
 S = TypeVar("S")
 
@@ -59,7 +59,12 @@ def train(settings: FitSettings) -> None:
     from dfdetect.training import fit
 
     result = fit(settings)
-    say(result.summary)
+    if not result.finished:
+        say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
+    say(f"selected on val: step {result.best_step}, mean video AUC {result.best_auc:.4f}")
+    if result.not_calibrated:
+        say(f"not calibrated: {result.not_calibrated}")
+    say(f"checkpoint: {result.checkpoint}")
 
 
 def evaluate(settings: EvaluateSettings) -> None:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
 from dfdetect.cli import dialect
-from dfdetect.cli.terminal import note, say
-from dfdetect.errors import DfdetectError, UsageError
+from dfdetect.cli.terminal import EXIT_FAULT, note, report_error, say
+from dfdetect.errors import UsageError
 
-EXIT_FAULT = 1
 EXIT_INTERRUPTED = 130
 
 
@@ -76,19 +74,6 @@ def main(argv: Sequence[str]) -> int:
         raise
     except Exception as error:  # the last line of defence: one sentence, never silence
         return report_error(error, debug=debug)
-
-
-def report_error(error: Exception, *, debug: bool) -> int:
-    """Say what went wrong in one line on stderr and return the exit code that belongs to it."""
-    if debug:
-        traceback.print_exception(type(error), error, error.__traceback__)
-    if isinstance(error, DfdetectError):
-        note(f"dfdetect: {error}")
-        return error.exit_code
-    detail = str(error).strip().partition("\n")[0][:300]
-    hint = "" if debug else "; run the command again with --debug to see where"
-    note(f"dfdetect: a fault in dfdetect itself ({type(error).__name__}: {detail}){hint}")
-    return EXIT_FAULT
 
 
 def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
@@ -151,7 +136,7 @@ def _help() -> str:
 Verbs that take flags (dfdetect predict clip.mp4 --out report):
 {people}
 
-Verbs that take key=value (dfdetect train {dialect.LAB_EXAMPLES["train"]}):
+Verbs that take key=value (dfdetect train {dialect.LAB_EXAMPLES["train"][0]}):
 {lab}
 
 dfdetect VERB --help says more. Nothing is uploaded: predict and demo run with the network off.

@@ -20,7 +20,7 @@ _NAME_LOOKUPS = (
 )
 
 
-class NetworkRefused(DfdetectError, OSError):
+class NetworkOffError(DfdetectError, OSError):
     """Something tried to reach the network during a run that promised not to.
 
     It is an OSError too, so that a library with an offline path takes it.
@@ -37,7 +37,7 @@ def network_off() -> Iterator[None]:
     the decoder is compiled code and is kept local by being given plain files only.
 
     Raises:
-        NetworkRefused: In whatever code tries to reach the network while the guard is up.
+        NetworkOffError: In whatever code tries to reach the network while the guard is up.
 
     Example:
         >>> import socket
@@ -45,7 +45,7 @@ def network_off() -> Iterator[None]:
         ...     socket.create_connection(("192.0.2.1", 80))
         Traceback (most recent call last):
         ...
-        dfdetect.cli.offline.NetworkRefused: this run keeps off the network, so ... was refused
+        dfdetect.cli.offline.NetworkOffError: this run keeps off the network, so ... was refused
     """
     methods = {name: getattr(socket.socket, name) for name in _SOCKET_METHODS}
     lookups = {name: getattr(socket, name) for name in _NAME_LOOKUPS}
@@ -76,4 +76,4 @@ def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refuse(*target: object, **_: object) -> NoReturn:
-    raise NetworkRefused(f"this run keeps off the network, so {target!r} was refused")
+    raise NetworkOffError(f"this run keeps off the network, so {target!r} was refused")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dfdetect.errors import DfdetectError
+
 Progress = Callable[[int, int], None]
+
+EXIT_FAULT = 1
 
 
 def printable(text: str) -> str:
@@ -35,6 +40,19 @@ def note(line: str) -> None:
     """Write one line about the run to stderr, at once."""
     sys.stderr.write(printable(line) + "\n")
     sys.stderr.flush()
+
+
+def report_error(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong in one line on stderr and return the exit code that belongs to it."""
+    if debug:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    if isinstance(error, DfdetectError):
+        note(f"dfdetect: {error}")
+        return error.exit_code
+    detail = str(error).strip().partition("\n")[0][:300]
+    hint = "" if debug else "; run the command again with --debug to see where"
+    note(f"dfdetect: a fault in dfdetect itself ({type(error).__name__}: {detail}){hint}")
+    return EXIT_FAULT
 
 
 @contextmanager

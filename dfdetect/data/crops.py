@@ -99,25 +99,13 @@ def extract_crops(
 ) -> ExtractSummary:
     """Cut the faces out of every video of a manifest into a crop store in the folder `out`.
 
-    `out` receives tar shards, `crops.parquet` with a row for every sampled frame or face, and a
-    copy of the manifest. A run that was interrupted is continued by the same call; the tables
-    and shards are the same as of an uninterrupted run, with any number of `workers` (processes,
-    each with a finder of its own). One run at a time may write to a folder.
+    `out` receives tar shards of about `shard_frames` pictures, `crops.parquet` with a row for
+    every sampled frame or face, and a copy of the manifest. The same call continues a run that
+    was interrupted and ends in the same tables and shards, with any number of `workers`
+    (processes). One run at a time may write to a folder. `progress` gets videos done and all.
 
-    Args:
-        manifest: The videos, as `build_manifest` or `Manifest.read` gives them.
-        data_root: The folder that the manifest's paths start from.
-        out: The folder of the crop store.
-        policy: How a face is cut out; `whole` takes pictures that were cropped before.
-        sampler: Which frames are taken.
-        finder: A registered face finder's name; None only with `whole` and without landmarks.
-        faces: `largest`, `all` or `tracks`: see `Cutter`.
-        landmarks: Whether `whole` looks for the five points; a picture without them is kept.
-        min_side_px: Faces with a smaller box get a row but no picture.
-        finder_options: Pairs of name and value for the finder.
-        shard_frames: About how many frames go into one shard.
-        workers: Number of processes.
-        progress: Called with the number of videos done and of all videos.
+    `faces` is `largest`, `all` or `tracks`, see `Cutter`; `finder` a registered name, None only
+    for the policy `whole` without `landmarks`; faces with a box below `min_side_px` get no picture.
 
     Raises:
         UsageError: The settings do not fit together.
@@ -125,18 +113,12 @@ def extract_crops(
     """
     if faces not in KEEP:
         raise UsageError(f"unknown faces={faces!r}; choose one of {', '.join(KEEP)}")
-    if finder is None and (policy.name != "whole" or landmarks):
+    if policy.name == "whole" and not landmarks:
+        finder = None
+    elif finder is None:
         raise UsageError(f"crop policy {policy.name} needs a face finder; give finder=onnx")
     cutter = Cutter(policy, sampler, faces, landmarks, min_side_px)
-    finder = finder if landmarks or policy.name != "whole" else None
-    settings = {
-        "cutter": cutter,
-        "finder": finder,
-        "finder_options": dict(finder_options),
-        "shard_frames": shard_frames,
-        "manifest": manifest.content_hash(),
-        "crops_version": CROPS.version,
-    }
+    settings = _settings(cutter, finder, finder_options, shard_frames, manifest)
     job = _Job(cutter, finder, tuple(finder_options), data_root, out, sha256_value(settings))
     units = tuple(_units(manifest.rows, sampler, shard_frames))
     _claim(out, settings)
@@ -144,12 +126,28 @@ def extract_crops(
         return _finished(job, units, len(manifest.rows))
     _sweep(out)
     manifest.write(out / "manifest.parquet")
-    open_units = [unit for unit in units if not _is_done(job, unit)]
-    n_done = len(manifest.rows) - sum(len(unit.rows) for unit in open_units)
-    report = _Reporter(progress, n_done, len(manifest.rows))
-    _run(job, open_units, workers, report)
+    unfinished = [unit for unit in units if not _is_done(job, unit)]
+    n_done = len(manifest.rows) - sum(len(unit.rows) for unit in unfinished)
+    _run(job, unfinished, workers, _Reporter(progress, n_done, len(manifest.rows)))
     _merge(job, units, manifest)
-    return _finished(job, units, len(manifest.rows), n_kept=len(units) - len(open_units))
+    return _finished(job, units, len(manifest.rows), n_kept=len(units) - len(unfinished))
+
+
+def _settings(
+    cutter: Cutter,
+    finder: str | None,
+    finder_options: Sequence[tuple[str, Any]],
+    shard_frames: int,
+    manifest: Manifest,
+) -> dict[str, Any]:
+    return {
+        "cutter": cutter,
+        "finder": finder,
+        "finder_options": dict(finder_options),
+        "shard_frames": shard_frames,
+        "manifest": manifest.content_hash(),
+        "crops_version": CROPS.version,
+    }
 
 
 class _Reporter:
@@ -237,8 +235,9 @@ def _run(job: _Job, units: Sequence[_Unit], workers: int, report: _Reporter) -> 
                 report.add(len(running[future].rows))
         except BrokenProcessPool as error:
             raise DfdetectError(
-                f"a worker of the extraction to {job.out} was killed (out of memory?); run the "
-                "same command again, with fewer workers: finished shards are kept"
+                f"a worker of the extraction to {job.out} ended early (out of memory? a script "
+                "without `if __name__ == '__main__':`?); run it again, with fewer workers: "
+                "finished shards are kept"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -33,6 +33,7 @@ KEEP = ("largest", "all", "tracks")
 _MIRROR_SHARE = 0.3
 
 Cut = tuple[CropRow, Image | None]
+Look = Callable[[Frame], tuple[tuple[int, Face], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,7 @@ class Cutter:
             raise UsageError(
                 f"crop policy {self.policy.name} needs a face finder; give finder=onnx"
             )
-        if self.keep == "tracks":
-            look = FaceTracker(finder).update
-        elif self.keep == "all":
-            look = _ranked(finder)
-        else:
-            look = _largest(finder)
+        look = _look(finder, self.keep)
         return lambda frame: self._face_cuts(row, frame, look(frame))
 
     def _face_cuts(
@@ -109,53 +105,27 @@ class Cutter:
             yield cut, crop_face(frame.image, face, self.policy)
 
 
-def whole_crop(image: Image, size: int) -> Image:
-    """Return a picture that was cropped before as `size` × `size`, undistorted.
-
-    A picture that is not square is first made so by mirroring it over its longer edges.
-
-    Example:
-        >>> whole_crop(np.zeros((10, 20, 3), np.uint8), 8).shape
-        (8, 8, 3)
-    """
-    height, width = image.shape[:2]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = _mirrored(image, top, side - height - top, left, side - width - left)
-    if side == size:
-        return square
-    way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(square, (size, size), interpolation=way), dtype=np.uint8)
-
-
-def _mirrored(image: Image, top: int, bottom: int, left: int, right: int) -> Image:
-    if not (top or bottom or left or right):
-        return image
-    border = cv2.BORDER_REFLECT_101
-    return np.asarray(cv2.copyMakeBorder(image, top, bottom, left, right, border), dtype=np.uint8)
-
-
 def _whole_cut(
     row: ManifestRow, frame: Frame, policy: CropPolicy, finder: FaceFinder | None
 ) -> Cut:
     height, width = frame.image.shape[:2]
-    blank = _row(row, frame, 0, OK)
-    crop = replace(blank, box=FaceBox(0.0, 0.0, float(width), float(height)))
+    picture = FaceBox(0.0, 0.0, float(width), float(height))
+    crop = replace(_row(row, frame, 0, OK), box=picture)
     face = None if finder is None else _face_in_crop(frame, finder)
+    whole = Face(frame.index, frame.time_s, picture, (), 0.0)
     if face is not None:
-        side = max(height, width)
-        top, left = (side - height) // 2, (side - width) // 2
-        scale = policy.size / side
-        points = tuple(((x + left) * scale, (y + top) * scale) for x, y in face.landmarks)
+        whole = replace(face, box=picture)
         quality = face_quality(frame.image, face)
-        crop = replace(crop, landmarks=points, confidence=face.confidence, quality=quality)
-    return crop, whole_crop(frame.image, policy.size)
+        crop = replace(crop, confidence=face.confidence, quality=quality)
+    points = crop_landmarks(whole, policy)
+    return replace(crop, landmarks=points), crop_face(frame.image, whole, policy)
 
 
 def _face_in_crop(frame: Frame, finder: FaceFinder) -> Face | None:
     height, width = frame.image.shape[:2]
     pad = round(_MIRROR_SHARE * max(height, width))
-    mirrored = _mirrored(frame.image, pad, pad, pad, pad)
+    border = cv2.copyMakeBorder(frame.image, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
+    mirrored = np.asarray(border, dtype=np.uint8)
     for face in finder.find(Frame(frame.index, frame.time_s, mirrored)):
         x0, y0 = face.box.x0 - pad, face.box.y0 - pad
         x1, y1 = face.box.x1 - pad, face.box.y1 - pad
@@ -166,12 +136,11 @@ def _face_in_crop(frame: Frame, finder: FaceFinder) -> Face | None:
     return None
 
 
-def _largest(finder: FaceFinder) -> Callable[[Frame], tuple[tuple[int, Face], ...]]:
-    return lambda frame: tuple((0, face) for face in finder.find(frame)[:1])
-
-
-def _ranked(finder: FaceFinder) -> Callable[[Frame], tuple[tuple[int, Face], ...]]:
-    return lambda frame: tuple(enumerate(finder.find(frame)))
+def _look(finder: FaceFinder, keep: str) -> Look:
+    if keep == "tracks":
+        return FaceTracker(finder).update
+    n_kept = 1 if keep == "largest" else None
+    return lambda frame: tuple(enumerate(finder.find(frame)[:n_kept]))
 
 
 def _face_facts(face: Face) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dfdetect.types import CropPolicy
 
 # timm also takes names such as "hf-hub:…" and "local-dir:…" that fetch or read what they name
 PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+CROPS = ("square", "aligned", "whole")
 
 
 @DETECTORS.register("backbone")
@@ -34,6 +35,7 @@ class Backbone(Detector):
         self,
         model_name: str = "tf_efficientnet_lite0",
         size: int = 224,
+        crop: str = "square",
         crop_scale: float = 1.3,
         dropout: float = 0.0,
         init: str | None = None,
@@ -44,6 +46,7 @@ class Backbone(Detector):
             model_name: A name from `timm.list_models()`, with or without a weights tag; the tag
                 decides nothing but mean and std.
             size: Side of the input in pixels.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
             dropout: Probability in front of the last layer.
             init: A `.safetensors` file with the backbone's state dict, such as
@@ -56,9 +59,11 @@ class Backbone(Detector):
             raise ValueError(f"timm knows no model {model_name!r}; see timm.list_models()")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        if crop not in CROPS:
+            raise ValueError(f"crop must be one of {', '.join(CROPS)}, not {crop!r}")
         network = _timm_network(model_name, size, dropout)
         mean, std = _statistics(network)
-        super().__init__(Preprocess(size, mean, std, CropPolicy("square", crop_scale, size)))
+        super().__init__(Preprocess(size, mean, std, CropPolicy(crop, crop_scale, size)))
         self.network = network
         if init is not None:
             _initialise(network, Path(init))

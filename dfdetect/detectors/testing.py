@@ -24,7 +24,8 @@ def check_detector(name: str, **kwargs: Setting) -> None:
 
     It gives one finite float32 logit a crop; gradients reach every trainable parameter; in
     evaluation a crop's logit does not depend on its batch (to 1e-5, relative above 1); weights and
-    header survive saving and loading bit for bit, and equal weights give equal files.
+    header survive saving and loading bit for bit, and equal weights give equal files. Its
+    constructor computes nothing from weights, so that loading can outline it without memory.
 
     Args:
         name: A name in `DETECTORS`.
@@ -37,6 +38,7 @@ def check_detector(name: str, **kwargs: Setting) -> None:
     Example:
         >>> check_detector("meso4")
     """
+    _check_outline(name, kwargs)
     network = create_detector(name, **kwargs)
     _require(name, bool(inspect.getdoc(type(network))), "its class has no docstring")
     crops = np.random.default_rng(0).integers(
@@ -52,6 +54,14 @@ def check_detector(name: str, **kwargs: Setting) -> None:
 def _require(name: str, holds: bool, complaint: str) -> None:
     if not holds:
         raise ContractError(f"detector {name!r} breaks the contract: {complaint}")
+
+
+def _check_outline(name: str, kwargs: dict[str, Setting]) -> None:
+    try:
+        with torch.device("meta"):
+            create_detector(name, **kwargs)
+    except (RuntimeError, NotImplementedError) as error:
+        _require(name, False, f"it cannot be outlined on the device meta, as loading does: {error}")
 
 
 def _check_gradients(name: str, network: Detector, pixels: Tensor) -> None:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.shards import OK, CropRow
-from dfdetect.evaluation.results import ResultRow
+from dfdetect.evaluation.results import ALL, ResultRow
 from dfdetect.scoring import metrics
 from dfdetect.scoring.aggregate import VideoScore, sigmoid, track_scores
 from dfdetect.scoring.calibrate import log_likelihood_ratio
 from dfdetect.types import FAKE, REAL, Calibration, FaceScore
 
-ALL = "all"
 LEVEL = 0.95
 
 # logits, not probabilities: far ones would be rounded to ties

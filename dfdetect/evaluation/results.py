@@ -14,6 +14,9 @@ from dfdetect.data.tables import TableContract, TableHeader, read_table, write_t
 from dfdetect.provenance import RunRecord, environment, written_whole
 from dfdetect.types import FaceScore
 
+ALL = "all"
+"""The method of a row over all methods of a dataset."""
+
 REPAIR = "dfdetect evaluate crops=[FOLDER] out=FOLDER"
 
 SCORES = TableContract(
@@ -61,7 +64,7 @@ class ResultRow:
 
     `unit` is `frame` (a face in a frame), `track` or `video`; `n_real`, `n_fake` and `n_skipped`
     count that unit, and what was skipped had no usable face. The interval is None where a class
-    has a single video. `method` is `all` for all methods of the dataset together.
+    has a single video. `method` is `all` for several methods together.
     """
 
     detector: str
@@ -97,9 +100,13 @@ class EvaluationResult:
     config_hash: str
 
     def value(
-        self, metric: str, unit: str = "video", method: str = "all", dataset: str | None = None
+        self,
+        metric: str,
+        unit: str = "video",
+        method: str | None = None,
+        dataset: str | None = None,
     ) -> ResultRow:
-        """Return the row of one number.
+        """Return the row of one number; without `method`, of all methods of the dataset together.
 
         Raises:
             KeyError: There is none, or several datasets have one and `dataset` is not given.
@@ -107,12 +114,28 @@ class EvaluationResult:
         found = [
             row
             for row in self.rows
-            if (row.metric, row.unit, row.method) == (metric, unit, method)
+            if (row.metric, row.unit) == (metric, unit)
             and dataset in (None, row.dataset)
+            and method in (None, row.method)
         ]
+        if method is None and len(found) > 1:
+            # a dataset with a single method has no row for all of them
+            found = [row for row in found if row.method == ALL]
         if len(found) != 1:
-            raise KeyError(f"{len(found)} rows have metric {metric} by {unit}, method {method}")
+            raise KeyError(
+                f"{len(found)} rows have metric {metric} by {unit}, method {method}, dataset "
+                f"{dataset}"
+            )
         return found[0]
+
+    def headline(self) -> tuple[str, ...]:
+        """Return a line for each dataset and method: its AUC by video, with interval and counts."""
+        return tuple(
+            f"{row.dataset}, {row.method}: AUC by video {row.value:.3f}{_interval(row, 3)}, "
+            f"{row.n_real} genuine and {row.n_fake} fake, {row.n_skipped} skipped"
+            for row in self.rows
+            if (row.metric, row.unit) == ("auc", "video")
+        )
 
 
 def write_results(result: EvaluationResult, out: Path, command: str = "dfdetect evaluate") -> None:
@@ -211,16 +234,18 @@ def _table(rows: Sequence[ResultRow]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        interval = (
-            "not known"
-            if row.ci_low is None or row.ci_high is None
-            else f"{row.ci_low:.4f} – {row.ci_high:.4f}"
-        )
+        interval = _interval(row, 4).strip(" ()") or "not known"
         lines.append(
             f"| {_cell(row.method)} | {row.metric} | {row.value:.4f} | {interval} | {row.n_real} "
             f"| {row.n_fake} | {row.n_skipped} |"
         )
     return lines
+
+
+def _interval(row: ResultRow, digits: int) -> str:
+    if row.ci_low is None or row.ci_high is None:
+        return ""
+    return f" ({row.ci_low:.{digits}f} – {row.ci_high:.{digits}f})"
 
 
 def _cell(text: str) -> str:

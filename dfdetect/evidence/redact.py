@@ -20,9 +20,9 @@ from dfdetect.types import FaceBox, Image
 
 CELLS = 8  # cells of the mosaic along each side of a face
 COVER_SCALE = 1.3  # the covered area is the face box times this
-CONTEXT_CELLS = 20  # patches of colour along the longer side of the whole picture
-CONTEXT_CELLS_PER_FACE = 3  # and never more than this across the largest face
-NOISE_LEVELS = 12  # added to each patch of colour, up and down
+CONTEXT_CELLS = 18  # patches of colour along the longer side of the whole picture
+CONTEXT_CELLS_PER_FACE = 2  # and never more than this across the largest face
+NOISE_LEVELS = 16  # added to each patch of colour, up and down
 MOSAIC_GREY, MOSAIC_SPREAD = 148, 34
 EYE_TOP, EYE_BOTTOM = 0.22, 0.5  # the solid bar, as shares of the face box's height
 EYE_BAR = 24
@@ -38,7 +38,7 @@ def obscure(image: Image, boxes: Sequence[FaceBox], seed: str) -> Image:
 
     Returns:
         A new picture of the same size. It does not depend on any pixel inside the covered areas
-        (each box × 1.3), and shows the rest as patches of about a twentieth of its length.
+        (each box × 1.3), and shows the rest as patches of at least an eighteenth of its length.
 
     Example:
         >>> picture = np.full((64, 64, 3), 90, np.uint8)
@@ -75,7 +75,8 @@ def _soften(image: Image, face_side: float, seed: str) -> Image:
     patch = max(max(height, width) / CONTEXT_CELLS, face_side / CONTEXT_CELLS_PER_FACE)
     grid = max(1, round(width / patch)), max(1, round(height / patch))
     cells = cv2.resize(image, grid, interpolation=cv2.INTER_AREA).astype(np.int16)
-    noise = _bytes(f"{seed}/context", cells.size).reshape(cells.shape) % (2 * NOISE_LEVELS + 1)
+    shape = (*cells.shape[:2], 1)
+    noise = _bytes(f"{seed}/context", cells.size // 3).reshape(shape) % (2 * NOISE_LEVELS + 1)
     cells = np.clip(cells + noise.astype(np.int16) - NOISE_LEVELS, 0, 255).astype(np.uint8)
     smooth: Image = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
     return smooth

@@ -1,0 +1,1 @@
+"""Frames → faces → tracks; importing this never imports torch."""

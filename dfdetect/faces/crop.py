@@ -32,6 +32,7 @@ SHARPNESS_SIZE = 128  # the size at which faces are compared for blur
 # A square beyond the frame is assembled pixel by pixel; a larger one is thinned out to this first,
 # which bounds the memory and costs nothing that a detector's input size would show.
 LARGEST_ASSEMBLED = 4096
+LARGEST_COORDINATE = 1e9  # pixels; beyond it a box is nonsense, and so is NaN
 
 
 def square_crop(image: Image, box: FaceBox, scale: float, size: int) -> Image:
@@ -222,7 +223,7 @@ def _alignment(landmarks: Sequence[Point], scale: float, size: int) -> NDArray[n
 def _square(box: FaceBox, scale: float) -> tuple[int, int, int]:
     """Return the left, top and side in whole pixels of the square around a box."""
     (x, y), side = box.centre, box.side * scale
-    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(side) and scale > 0):
+    if not (max(abs(x), abs(y), abs(side)) < LARGEST_COORDINATE and scale > 0):
         raise ValueError(f"cannot cut {box} at scale {scale}: both must be finite, scale above 0")
     pixels = max(1, round(side))
     return round(x - pixels / 2), round(y - pixels / 2), pixels
@@ -233,13 +234,14 @@ def _cut(image: Image, x: int, y: int, width: int, height: int) -> Image:
     rows, columns = image.shape[:2]
     if rows == 0 or columns == 0:
         raise ValueError("cannot cut a face out of an empty picture")
-    if 0 <= x and x + width <= columns and 0 <= y and y + height <= rows:
+    if min(x, y) >= 0 and x + width <= columns and y + height <= rows:
         return image[y : y + height, x : x + width]
     along_y, along_x = _mirrored(y, height, rows), _mirrored(x, width, columns)
     top, left = along_y.min(), along_x.min()
     # the slice first, so that the copies are as small as the part
     part = image[top : along_y.max() + 1, left : along_x.max() + 1]
-    return part.take(along_y - top, axis=0).take(along_x - left, axis=1)
+    mirrored = part.take(along_y - top, axis=0).take(along_x - left, axis=1)
+    return np.asarray(mirrored, dtype=np.uint8)
 
 
 def _mirrored(start: int, length: int, limit: int) -> NDArray[np.int64]:
@@ -254,7 +256,7 @@ def _mirrored(start: int, length: int, limit: int) -> NDArray[np.int64]:
 def _resized(image: Image, width: int, height: int) -> Image:
     """Return a resized copy: averaged areas to shrink, bicubic to grow."""
     if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image).copy()
+        return np.array(image, dtype=np.uint8, order="C")
     shrinks = width < image.shape[1] or height < image.shape[0]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)

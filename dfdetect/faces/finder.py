@@ -15,9 +15,10 @@ from dfdetect.faces.mtcnn import Detections, OnnxCascade
 from dfdetect.registry import Registry
 from dfdetect.types import Face, FaceBox, Frame, Image
 
-# MTCNN's own 0.7 lets hands, collars and patterns through. At 0.90 the ONNX finder keeps every
-# face of p ≥ 0.95 that the reference finds; below it, mostly things that are no face go.
+# MTCNN's own 0.7 lets hands, collars and lamps through. What is below 0.90 is no face to a finder;
+# a new track needs 0.95, because most of what appears between the two for a moment is no face.
 MIN_CONFIDENCE = 0.90
+START_CONFIDENCE = 0.95
 
 
 class FaceFinder(Protocol):

@@ -29,12 +29,13 @@ PROPOSE_AT, REFINE_AT, ACCEPT_AT = 0.6, 0.7, 0.7
 OVERLAP_IN_LEVEL, OVERLAP = 0.5, 0.7
 PYRAMID_FACTOR = 0.709
 CELL, STRIDE = 12, 2  # P-Net looks at windows of 12 × 12 px, 2 px apart
-BATCH = 256  # bounds the memory of R-Net and O-Net on pictures that look like faces everywhere
+BATCH = 32  # larger batches of R-Net and O-Net are no quicker and need more memory
 
-# A whole picture is reduced threefold, but to no less than 360 px on its short side, and searched
-# for faces of 20 px there: 60 px of the source, or short side / 18 where that is less.
-LARGEST_REDUCTION = 3.0
-SHORT_SIDE_PX = 360
+# A whole picture is reduced threefold and searched for faces of 20 px there, that is 60 px of the
+# source; but its short side stays at least 360 px (a face of a short side / 18) and, to bound
+# memory and time, at most 1080 px.
+REDUCTION = 3.0
+SHORT_SIDE_PX = (360, 1080)
 SMALLEST_FACE_PX = 20
 
 # A region reaches 1.5 face sides from the old centre; there the face is reduced to 40 px and
@@ -100,7 +101,8 @@ class OnnxCascade:
     def search(self, image: Image) -> Detections:
         """Return every face of a picture, in its pixels."""
         short = min(image.shape[:2])
-        reduction = min(LARGEST_REDUCTION, max(1.0, short / SHORT_SIDE_PX))
+        least, most = SHORT_SIDE_PX
+        reduction = max(1.0, short / most, min(REDUCTION, short / least))
         picture, back = _reduced(image, reduction)
         sizes = [float(SMALLEST_FACE_PX)]
         while (larger := sizes[-1] / PYRAMID_FACTOR) <= min(picture.shape[:2]):
@@ -129,7 +131,7 @@ class OnnxCascade:
             if min(shape) < CELL or size > min(width, height):
                 continue
             # each level is made of the one before: as good, and half the time of starting over
-            level = cv2.resize(level, shape, interpolation=cv2.INTER_AREA)
+            level = _shrunk(level, shape)
             classes, offsets = self._pnet(level[None])
             found.append(_windows(classes[0, 1], offsets[0], size / CELL))
         windows = np.concatenate(found)
@@ -176,6 +178,8 @@ def _load(name: str, outputs: list[str], threads: int) -> Net:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # every level and batch has its own shape; remembering a memory plan for each only costs memory
+    options.enable_mem_pattern = False
     # waiting threads would otherwise burn as much CPU as working ones
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(
@@ -202,7 +206,11 @@ def _reduced(image: Image, reduction: float) -> tuple[Image, Array]:
     back = np.array([width / shape[0], height / shape[1]] * 2, np.float32)
     if shape == (width, height):
         return image, back
-    return cv2.resize(image, shape, interpolation=cv2.INTER_AREA), back
+    return _shrunk(image, shape), back
+
+
+def _shrunk(image: Image, shape: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _windows(confidences: Array, offsets: Array, scale: float) -> Array:
@@ -262,5 +270,5 @@ def _patches(picture: Image, boxes: Array, size: int) -> tuple[NDArray[np.uint8]
     inside = (high > low).all(axis=1)
     patches = np.empty((int(inside.sum()), size, size, 3), np.uint8)
     for patch, (x0, y0), (x1, y1) in zip(patches, low[inside], high[inside], strict=True):
-        patch[:] = cv2.resize(picture[y0:y1, x0:x1], (size, size), interpolation=cv2.INTER_AREA)
+        patch[:] = _shrunk(picture[y0:y1, x0:x1], (size, size))
     return patches, boxes[inside]

@@ -10,8 +10,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, Union
 
+from dfdetect.detectors.checkpoint import bundled_detector
+from dfdetect.errors import DfdetectError
+from dfdetect.faces.finder import FINDERS
 from dfdetect.inference.wording import file_name, visible
-from dfdetect.provenance import sha256_value
+from dfdetect.media import FrameSampler
+from dfdetect.provenance import sha256_file, sha256_value
 from dfdetect.scoring import words
 from dfdetect.types import (
     Analysis,
@@ -74,11 +78,30 @@ def content_hash(document: Mapping[str, Json]) -> str:
 
 
 def reproduce_command(analysis: Analysis, *, reveal: bool) -> str:
-    """Return the command that repeats the analysis, ready for a shell beside the clip."""
-    name = analysis.video.path.name
+    """Return the command that repeats the analysis, ready for a shell beside the clip.
+
+    Where the weights are not those of this installation, `WEIGHTS` stands for their file.
+    """
+    name, settings = analysis.video.path.name, dict(analysis.settings)
     plain = name if not name.startswith("-") else f"./{name}"
-    command = f"dfdetect predict {_quoted(plain)}"
-    return f"{command} --reveal" if reveal else command
+    parts = ["dfdetect predict", _quoted(plain)]
+    if settings["sampling.count"] != str(FrameSampler().count):
+        parts.append(f"--frames {settings['sampling.count']}")
+    if settings["finder"] in FINDERS and settings["finder"] != "onnx":
+        parts.append(f"--finder {settings['finder']}")
+    if not is_bundled(analysis.detector.weights_sha256):
+        parts.append("--detector WEIGHTS")
+    if reveal:
+        parts.append("--reveal")
+    return " ".join(parts)
+
+
+def is_bundled(weights_sha256: str) -> bool:
+    """Return whether weights are those that come with this installation."""
+    try:
+        return sha256_file(bundled_detector()) == weights_sha256
+    except DfdetectError:
+        return False  # an installation without weights of its own
 
 
 def printed_tags(video: VideoInfo) -> tuple[tuple[str, str], ...]:
@@ -174,9 +197,9 @@ def _track(analysis: Analysis, track: TrackAnalysis) -> dict[str, Json]:
         "n_usable": sum(track.usable),
         "logit": _rounded(track.score.logit if track.score else None, 4),
         "p_fake": _rounded(track.score.p_fake if track.score else None, 4),
-        "lr": _rounded(verdict.likelihood_ratio, 4),
-        "lr_low": _rounded(verdict.lr_low, 4),
-        "lr_high": _rounded(verdict.lr_high, 4),
+        "lr": _ratio(verdict.likelihood_ratio),
+        "lr_low": _ratio(verdict.lr_low),
+        "lr_high": _ratio(verdict.lr_high),
         "band": verdict.band.value,
         "reasons": list(verdict.reasons),
         "faces": [
@@ -232,8 +255,8 @@ def _calibration(calibration: Calibration) -> dict[str, Json]:
         "n_fake": calibration.n_fake,
         "slope": round(calibration.slope, 6),
         "intercept": round(calibration.intercept, 6),
-        "lr_min": _rounded(calibration.lr_min, 6),
-        "lr_max": _rounded(calibration.lr_max, 6),
+        "lr_min": _ratio(calibration.lr_min),
+        "lr_max": _ratio(calibration.lr_max),
         "rates": [
             {
                 "band": rate.band.value,
@@ -253,6 +276,11 @@ def _box(box: FaceBox) -> list[Json]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def _ratio(value: float | None) -> float | None:
+    # ratios live on a logarithmic scale: five digits, wherever the point stands
+    return None if value is None else float(f"{value:.5g}")
 
 
 def _quoted(name: str) -> str:

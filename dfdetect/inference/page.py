@@ -8,6 +8,7 @@ from statistics import median
 from dfdetect.inference.document import (
     HTML_NAME,
     JSON_NAME,
+    is_bundled,
     printed_tags,
     reproduce_command,
     verdict_of,
@@ -20,7 +21,6 @@ from dfdetect.scoring import words
 from dfdetect.types import (
     Analysis,
     Band,
-    BandRate,
     FaceBox,
     FaceQuality,
     Span,
@@ -35,11 +35,11 @@ FLAGGED = frozenset({Band.WEAK, Band.MODERATE, Band.STRONG})
 SKIPPED_WORDS = {
     "frame_not_read": "Frames that were wanted and could not be had",
     "packet_not_decoded": "Damaged packets that could not be decoded",
-    "frame_without_face": "Frames in which no face was found",
-    "face_too_small": "Faces too small to judge",
-    "face_too_blurred": "Faces too blurred to judge",
-    "face_turned_away": "Faces turned too far to the side",
-    "face_not_usable": "Faces not judged for any of these reasons",
+    "frame_without_face": "Sampled frames in which no face was found",
+    "face_not_usable": "Faces found but not judged",
+    "face_too_small": "… because they are too small",
+    "face_too_blurred": "… because they are too blurred",
+    "face_turned_away": "… because they are turned too far to the side",
 }
 
 Facts = tuple[tuple[str, str], ...]
@@ -90,6 +90,7 @@ class Page:
     name: str
     band: Band
     headline: str
+    lead: str
     subject: str | None
     reasons: tuple[str, ...]
     error_note: str | None
@@ -112,6 +113,7 @@ class Page:
     settings: Facts
     environment: Facts
     command: str
+    is_bundled: bool
     version: str
     content_sha256: str
     analysed_at: str
@@ -126,7 +128,7 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         reveal: Whether stills show faces as filmed.
         content_sha256: The hash of the report's data, printed so that the two files are tied.
     """
-    verdict = analysis.verdict
+    verdict, skipped = analysis.verdict, dict(analysis.skipped)
     is_picture = len(analysis.sampled) == 1 and analysis.video.duration_s <= 0.1
     order = sorted(analysis.tracks, key=lambda track: _importance(analysis, track))
     drawn = sorted(order[:MOST_DRAWN], key=lambda track: track.track_id)
@@ -136,13 +138,13 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         for track in order
     }
     subject = views.get(verdict.track_id) if verdict.track_id is not None else None
-    prior_band = verdict.band if verdict.band in LADDER else Band.WEAK
     return Page(
         name=visible(file_name(analysis.video.path.name)),
         band=verdict.band,
         headline=words.BAND_WORDS[verdict.band],
-        subject=subject and f"{subject.label}, {subject.seen}",
-        reasons=tuple(words.sentence(reason) for reason in verdict.reasons),
+        lead=words.sentence(verdict.reasons[0]),
+        subject=_whereabouts(analysis, subject),
+        reasons=tuple(words.sentence(reason) for reason in verdict.reasons[1:]),
         error_note=_error_note(analysis),
         is_flagged=verdict.band in FLAGGED,
         is_picture=is_picture,
@@ -152,24 +154,29 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         others=tuple(views[track.track_id] for track in rest),
         frames_note=_frames_note(analysis, is_picture),
         has_audio=analysis.video.has_audio,
-        skipped=tuple((SKIPPED_WORDS[key], f"{count:,}") for key, count in analysis.skipped),
-        ladder=tuple(
-            (_short(band), band is verdict.band) for band in LADDER
-        ),
+        skipped=tuple((text, f"{skipped[key]:,}") for key, text in SKIPPED_WORDS.items()),
+        ladder=tuple((_short(band), band is verdict.band) for band in LADDER),
         rates=_rates(analysis),
-        priors=_priors(analysis, prior_band),
-        prior_answer=_short(prior_band),
+        priors=_priors(analysis),
+        prior_answer=_short(verdict.band),
         clip_facts=_clip_facts(analysis),
         withheld=tuple(visible(file_name(key)) for key in withheld_tags(analysis.video)),
         detector_facts=_detector_facts(analysis),
         settings=analysis.settings,
         environment=analysis.environment,
         command=reproduce_command(analysis, reveal=reveal),
+        is_bundled=is_bundled(analysis.detector.weights_sha256),
         version=dict(analysis.environment)["dfdetect"],
         content_sha256=content_sha256,
         analysed_at=analysis.timing.started_at,
         files=(HTML_NAME, JSON_NAME),
     )
+
+
+def _whereabouts(analysis: Analysis, subject: PersonView | None) -> str | None:
+    if subject is None or subject.chart is None or analysis.verdict.band not in FLAGGED:
+        return None
+    return f"{subject.label} is {subject.seen}."
 
 
 def _importance(analysis: Analysis, track: TrackAnalysis) -> tuple[bool, int, int]:
@@ -187,9 +194,14 @@ def _person(
     ratio = verdict.likelihood_ratio
     return PersonView(
         label=_capital(words.person(track.track_id)),
-        is_subject=track.track_id == analysis.verdict.track_id,
-        headline=words.BAND_WORDS[verdict.band],
-        reasons=tuple(words.sentence(reason) for reason in verdict.reasons),
+        is_subject=track.track_id == analysis.verdict.track_id
+        and analysis.verdict.band is not Band.NONE,
+        headline=_short(verdict.band),
+        reasons=tuple(
+            words.sentence(reason)
+            for reason in verdict.reasons
+            if reason not in analysis.verdict.reasons
+        ),
         seen=_seen(track.spans, fine) if drawn else "in this picture",
         n_faces=len(track.faces),
         n_usable=sum(track.usable),
@@ -225,8 +237,8 @@ def _quality(found: list[FaceQuality | None]) -> Facts:
     if not qualities:
         return ()
     return (
-        ("Typical width of the face", f"{median(each.side_px for each in qualities):.0f} px"),
-        ("Between the eyes", f"{median(each.inter_eye_px for each in qualities):.0f} px"),
+        ("Face width", f"{median(each.side_px for each in qualities):.0f} px"),
+        ("Eye distance", f"{median(each.inter_eye_px for each in qualities):.0f} px"),
         ("Sharpness", f"{median(each.sharpness for each in qualities):.0f}"),
         ("Turned away", f"{median(abs(each.yaw) for each in qualities):.2f}"),
     )
@@ -234,7 +246,7 @@ def _quality(found: list[FaceQuality | None]) -> Facts:
 
 def _error_note(analysis: Analysis) -> str | None:
     calibration, band = analysis.detector.calibration, analysis.verdict.band
-    rate = words.rate_of(calibration, band if band in LADDER else Band.WEAK)
+    rate = words.rate_of(calibration, band)
     if rate is None or not rate.n_real or not rate.n_fake:
         return None
     told = words.missed_frequency if band is Band.NONE else words.flagged_frequency
@@ -244,7 +256,7 @@ def _error_note(analysis: Analysis) -> str | None:
 def _rates(analysis: Analysis) -> tuple[RateRow, ...]:
     return tuple(
         RateRow(
-            answer=_short(rate.band) + (" or stronger" if rate.band in FLAGGED else ""),
+            answer=_short(rate.band) + (" or stronger" if rate.band in (Band.WEAK, Band.MODERATE) else ""),
             authentic=_frequency(rate.real_flagged, rate.n_real),
             manipulated=_frequency(rate.fake_flagged, rate.n_fake),
             here=rate.band is analysis.verdict.band,
@@ -259,8 +271,8 @@ def _frequency(count: int, n: int) -> str:
     return f"about {found.about:,} of {found.of:,} ({found.low:,} to {found.high:,})"
 
 
-def _priors(analysis: Analysis, band: Band) -> tuple[tuple[str, str], ...]:
-    rate: BandRate | None = words.rate_of(analysis.detector.calibration, band)
+def _priors(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    rate = words.rate_of(analysis.detector.calibration, analysis.verdict.band)
     if rate is None or not rate.n_real or not rate.n_fake:
         return ()
     return tuple(

@@ -58,6 +58,8 @@ BATCH_FACES = 16
 class Analyzer:
     """A detector and everything around it, ready for any number of clips.
 
+    `finder_name` is what the report calls the finder; without one, its class is named.
+
     Example:
         >>> from dfdetect.detectors.checkpoint import load_detector
         >>> analyzer = Analyzer(load_detector(), create_finder())  # doctest: +SKIP
@@ -69,6 +71,7 @@ class Analyzer:
     finder: FaceFinder
     sampler: FrameSampler = FrameSampler(allow_neighbours=True)
     gates: QualityGates = QualityGates()
+    finder_name: str = ""
 
     def analyze(self, path: Path, progress: Progress | None = None) -> Analysis:
         """Examine one clip: a video, a picture, or a folder of pictures.
@@ -177,7 +180,7 @@ class Analyzer:
             for group, values in groups.items()
             for key, value in values.items()
         ]
-        return tuple(sorted([*pairs, ("finder", type(self.finder).__name__)]))
+        return tuple(sorted([*pairs, ("finder", self.finder_name or type(self.finder).__name__)]))
 
 
 def analyze(
@@ -209,9 +212,10 @@ def analyze(
         <Band.NONE: 'none'>
     """
     loaded = load_detector(detector) if isinstance(detector, Path | str | None) else detector
-    found = create_finder(finder or "onnx") if isinstance(finder, str | None) else finder
+    name = (finder or "onnx") if isinstance(finder, str | None) else ""
+    found = create_finder(name) if isinstance(finder, str | None) else finder
     sampler = FrameSampler(count=frames, allow_neighbours=True, limits=limits)
-    return Analyzer(loaded, found, sampler).analyze(Path(path), progress)
+    return Analyzer(loaded, found, sampler, finder_name=name).analyze(Path(path), progress)
 
 
 class _Stopwatch:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from dfdetect.inference.wording import clock
 from dfdetect.types import Analysis, Calibration, ScoredFace, Span, TrackAnalysis
 
-WIDTH, MIDDLE, REACH, AXIS_Y, HEIGHT = 720.0, 34.0, 28.0, 70.0, 92.0
+WIDTH, MIDDLE, REACH, AXIS_Y, HEIGHT = 480.0, 32.0, 28.0, 66.0, 88.0
+UNJUDGED_BOX = 12.0
 LEAST_BAR = 1.5  # a score at the balance point still shows that the face was looked at
 TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 MOST_TICKS = 8
@@ -17,7 +18,10 @@ MOST_TICKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One sampled face: a bar up (leans to manipulated) or down (leans to authentic)."""
+    """One sampled face: a bar up (leans to manipulated) or down (leans to authentic).
+
+    A face that was not judged is a box on the line, which leans to neither side.
+    """
 
     x: float
     y: float
@@ -45,7 +49,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The drawing of one person's scores over the whole clip, in units of a 720-wide picture."""
+    """The drawing of one person's scores over the whole clip, in units of a 480-wide picture."""
 
     bars: tuple[Bar, ...]
     gaps: tuple[Gap, ...]
@@ -152,15 +156,16 @@ def _bar(
     usable: bool,
 ) -> Bar:
     leaning = lean(calibration, scored.score.logit)
-    height = max(LEAST_BAR, abs(leaning) * REACH)
+    height = max(LEAST_BAR, abs(leaning) * REACH) if usable else UNJUDGED_BOX
+    top = MIDDLE - height if leaning > 0 else MIDDLE
     x, width = cell[0] * unit, (cell[1] - cell[0]) * unit
     gutter = min(1.0, width * 0.15)
     return Bar(
         x=x + gutter / 2,
-        y=MIDDLE - height if leaning > 0 else MIDDLE,
+        y=top if usable else MIDDLE - height / 2,
         width=max(width - gutter, 0.5),
         height=height,
-        leans_fake=leaning > 0,
+        leans_fake=usable and leaning > 0,
         usable=usable,
     )
 

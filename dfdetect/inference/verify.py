@@ -64,7 +64,7 @@ def verify_report(
 
     Args:
         report_json: The `report.json`; its page is looked for beside it.
-        clip: The clip. None: a file of the reported name beside the report, or one folder up.
+        clip: The clip. None: a file of the reported name beside the report, or up to two folders up.
         weights: The weights. None: those that come with this installation.
 
     Raises:
@@ -74,6 +74,7 @@ def verify_report(
     document = read_report(report_json)
     given = document["input"]
     parts = [
+        CheckLine("schema", Check.OK, f"{SCHEMA} {SCHEMA_VERSION}"),
         _content(document, report_json.parent),
         *(
             _artefact(report_json.parent, entry["path"], entry["sha256"])
@@ -174,7 +175,8 @@ def _weights(path: Path | None, sha256: str) -> CheckLine:
 def _compare(
     part: str, path: Path | None, sha256: str, hashed: Callable[[Path], str], hint: str
 ) -> CheckLine:
-    if path is None or not path.exists():
+    # neither a pipe nor a device: reading one could wait for ever
+    if path is None or not (path.is_file() or path.is_dir()):
         return CheckLine(part, Check.MISSING, f"it is not here; {hint}")
     try:
         found = hashed(path)
@@ -190,6 +192,8 @@ def _clip_sha256(path: Path) -> str:
 
 
 def _find_beside(report_json: Path, name: str) -> Path | None:
-    folder = report_json.resolve().parent
-    candidates = [place / Path(name).name for place in (folder, folder.parent)]
+    folder, plain = report_json.resolve().parent, Path(name).name
+    if plain in {"", ".."}:
+        return None
+    candidates = [place / plain for place in (folder, *folder.parents[:2])]
     return next((path for path in candidates if path.exists()), None)

@@ -67,13 +67,13 @@ def times_more_likely(ratio: float) -> str:
 
 
 def likelihood_words(ratio: float, low: float | None, high: float | None) -> str:
-    """Return a likelihood ratio, with its 95 % interval where there is one, as a clause.
+    """Return a likelihood ratio, with its 95% interval where there is one, as a clause.
 
     Example:
         >>> likelihood_words(12.0, 5.5, 26.0)
-        '12 times likelier from a manipulated face (95 % interval: 5.5 to 26 times)'
+        '12 times likelier from a manipulated face (95% interval: 5.5 to 26 times)'
         >>> likelihood_words(0.5, 0.25, 2.0)  # doctest: +NORMALIZE_WHITESPACE
-        '2 times likelier from an authentic face (95 % interval: from 4 times likelier from an
+        '2 times likelier from an authentic face (95% interval: from 4 times likelier from an
          authentic face to 2 times likelier from a manipulated face)'
     """
     if low is None or high is None:
@@ -83,7 +83,7 @@ def likelihood_words(ratio: float, low: float | None, high: float | None) -> str
         interval = " to ".join(times_more_likely(end) for end in ends) + " times"
     else:
         interval = f"from {_leaning(low)} to {_leaning(high)}"
-    return f"{_leaning(ratio)} (95 % interval: {interval})"
+    return f"{_leaning(ratio)} (95% interval: {interval})"
 
 
 def _leaning(ratio: float) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdetect.errors import UnreadableVideo, UsageError
+from dfdetect.media.packets import Tally, scan_packets
 from dfdetect.media.source import DecodeLimits, is_folder, opened_video, printable
 from dfdetect.media.stills import (
     STILLS_PER_SECOND,
@@ -23,14 +24,7 @@ from dfdetect.media.stills import (
     read_still,
 )
 from dfdetect.media.timeline import Timeline
-from dfdetect.media.video import (
-    RgbConverter,
-    Tally,
-    decoded,
-    probe_video,
-    scan_packets,
-    undecodable,
-)
+from dfdetect.media.video import RgbConverter, decoded, probe_video, undecodable
 from dfdetect.types import Frame, SamplingSummary, VideoInfo
 
 RULES = ("even", "fps", "all")
@@ -195,6 +189,8 @@ class FrameStream:
                 yield Frame(position, timeline.time_s(position), image)
             if not tally.n_read:
                 raise undecodable(path, stream)
+        if tally.n_decode_errors > timeline.cut_off:
+            tally.notes.append("frames that follow damaged data may show traces of it")
 
 
 def nearest(items: Iterable[tuple[int, _T]], wanted: list[int]) -> Iterator[tuple[int, _T, bool]]:

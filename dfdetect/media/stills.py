@@ -157,10 +157,14 @@ def _header(content: bytes, limits: DecodeLimits) -> _Header | None:
     # libav leaves the sides at 0 where they break the limit
     options = {"format_whitelist": _DEMUXERS, "max_pixels": str(limits.max_pixels)}
     try:
-        with av.open(io.BytesIO(content), mode="r", options=options) as container:
+        with av.open(
+            io.BytesIO(content), mode="r", options=options, metadata_errors="replace"
+        ) as container:
             context = container.streams.video[0].codec_context
-            codec = context.codec.canonical_name
-            return _Header(codec, context.pix_fmt or "unknown", context.width, context.height)
+            sides = context.width, context.height
+            # some releases of PyAV crash when asked for a pixel format that is not known yet
+            pixel_format = context.pix_fmt if all(sides) else None
+            return _Header(context.codec.canonical_name, pixel_format or "unknown", *sides)
     except (av.FFmpegError, IndexError):
         return None
 

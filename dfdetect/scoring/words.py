@@ -143,7 +143,7 @@ def brief(n_frames: int, n_seen: int, span_s: float, is_capped: bool) -> str:
             f"the face was seen in {n_seen} frames over {span_s:.1f} seconds, too few or too close "
             "together to confirm each other"
         )
-    return f"{text}; the signs are called moderate, not strong, for that" if is_capped else text
+    return f"{text}; the signs are therefore called moderate, not strong" if is_capped else text
 
 
 def bounded(log_lr: float, calibration: Calibration) -> str:

@@ -1,4 +1,4 @@
-"""A manifest lists every readable video once, counts the rest, and refuses tables it does not know."""
+"""A manifest lists every readable video once, counts the rest, refuses foreign tables."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_other_settings_give_another_config_hash(root: Path) -> None:
 def test_unreadable_and_missing_files_are_counted(root: Path, tmp_path: Path) -> None:
     (root / "real" / "empty.mp4").touch()
     (root / "real" / "text.jpg").write_text("hello")
-    (root / "list.csv").write_text("file,label\nreal/0.png,0\nfake/1.png,1\ngone.png,1\nreal/empty.mp4,0\n")
+    (root / "list.csv").write_text(
+        "file,label\nreal/0.png,0\nfake/1.png,1\ngone.png,1\nreal/empty.mp4,0\n"
+    )
     found = build_manifest(create_dataset("folder"), root, ALL_TRAIN)
     assert found.n_skipped == {"unreadable": 2}
     assert len(found.rows) == 8
@@ -153,7 +155,9 @@ def test_reading_refuses_what_is_no_manifest(root: Path, tmp_path: Path) -> None
     write_altered(path, table, None)
     with pytest.raises(ContractError, match="dfdetect did not write"):
         Manifest.read(path)
-    write_altered(path, table, {b"dfdetect": metadata[b"dfdetect"].replace(b'"version": 1', b'"version": 9')})
+    write_altered(
+        path, table, {b"dfdetect": metadata[b"dfdetect"].replace(b'"version": 1', b'"version": 9')}
+    )
     with pytest.raises(ContractError, match="manifest version 9, wanted manifest version 1"):
         Manifest.read(path)
     write_altered(path, table.drop_columns(["sha256"]), metadata)

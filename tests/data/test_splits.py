@@ -188,7 +188,7 @@ def test_a_leak_shows_its_chain() -> None:
     assert leak.chain == (
         "set/a", "set:1", "set/b", "set:2", "set/d", "sha256:twin", "set/c",
     )  # fmt: skip
-    with pytest.raises(ContractError, match="1 leak.*train and test share: set/a → set:1 → set/b"):
+    with pytest.raises(ContractError, match=r"1 leak.*train and test share: set/a → set:1 → set/b"):
         require_no_leak(rows)
 
 

@@ -94,6 +94,7 @@ def test_importing_the_package_imports_no_torch(project_root: Path) -> None:
         ("meso4", {"dropout": True}, "dropout = True is no float"),
         ("meso4", {"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ("meso4", {"crop_scale": -1.0}, "crop scale must be positive"),
+        ("backbone", {"crop": "round"}, "crop must be one of square"),
         ("backbone", {"size": 160.0}, "size = 160.0 is no int"),
         ("backbone", {"size": 100_000}, "16…2048"),
         ("backbone", {"model_name": "efficientnet_b99"}, "timm knows no model"),
@@ -128,6 +129,7 @@ def test_constructor_defaults_are_stored_and_initial_weights_are_not(tmp_path: P
     assert dict(network.kwargs) == {
         "model_name": "test_resnet",
         "size": 64,
+        "crop": "square",
         "crop_scale": 1.3,
         "dropout": 0.0,
     }
@@ -146,7 +148,9 @@ class _Broken(Detector):
         self.fault = fault
         self.linear = nn.Linear(3, 1)
         self.unused = nn.Linear(1, 1) if fault == "unused" else None
-        self.hidden = float(torch.rand(())) if fault == "hidden" else 0.0
+        self.hidden = float(np.random.default_rng().random()) if fault == "hidden" else 0.0
+        if fault == "outline":
+            self.hidden = float(self.linear.bias.detach().sum())
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         logits = self.linear(pixels.mean((2, 3))) + self.hidden
@@ -164,6 +168,7 @@ class _Broken(Detector):
         ("batch", "depends on its batch"),
         ("nan", "not finite"),
         ("shape", r"not \(B,\)"),
+        ("outline", "cannot be outlined"),
         ("hidden", "logits change when saved"),
     ],
 )

@@ -97,8 +97,8 @@ class TestOnePerson:
         [
             (dataclasses.replace(GOOD, side_px=63.0), "too small"),
             (dataclasses.replace(GOOD, sharpness=0.5), "too blurred"),
-            (dataclasses.replace(GOOD, yaw=0.9), "from the side"),
-            (dataclasses.replace(GOOD, yaw=-0.9), "from the side"),
+            (dataclasses.replace(GOOD, yaw=0.95), "from the side"),
+            (dataclasses.replace(GOOD, yaw=-0.95), "from the side"),
         ],
     )
     @pytest.mark.parametrize("logit", [STRONG, CLEAR])
@@ -176,7 +176,7 @@ class TestSeveralPersons:
         assert judge(*crowd, steady(9, STRONG)).band is Band.STRONG
 
     def test_none_needs_everybody_prominent_judged(self) -> None:
-        hidden = steady(1, CLEAR, quality=dataclasses.replace(GOOD, yaw=0.9))
+        hidden = steady(1, CLEAR, quality=dataclasses.replace(GOOD, yaw=0.95))
         verdict = judge(steady(0, CLEAR), hidden)
         assert verdict.band is Band.INCONCLUSIVE
         assert headline(verdict) == (
@@ -249,7 +249,7 @@ def test_calibration_names_the_aggregate() -> None:
 
 
 logits = st.lists(st.floats(-8, 8), min_size=1, max_size=12)
-qualities = st.sampled_from([GOOD, GOOD, GOOD, BAD, dataclasses.replace(GOOD, yaw=0.9)])
+qualities = st.sampled_from([GOOD, GOOD, GOOD, BAD, dataclasses.replace(GOOD, yaw=0.95)])
 
 
 @st.composite
@@ -294,7 +294,7 @@ class TestLaws:
             seen.append(verdict_on([*clip, unsound]))
         assert seen[0] == seen[1]
 
-    @given(clips(), st.integers(1, 10), st.sampled_from([BAD, dataclasses.replace(GOOD, yaw=0.9)]))
+    @given(clips(), st.integers(1, 10), st.sampled_from([BAD, dataclasses.replace(GOOD, yaw=0.95)]))
     def test_unsound_track_neither_raises_nor_clears(self, clip, n: int, quality) -> None:
         unsound = [scored(len(clip), frame, 8.0, quality) for frame in range(n)]
         before, after = verdict_on(clip), verdict_on([*clip, unsound])

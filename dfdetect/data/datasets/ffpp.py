@@ -99,7 +99,7 @@ class FaceForensics:
 
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
-        """Lay out one pair of each split in all five methods, as short MJPEG clips."""
+        """Lay out one pair of each split in all five methods, as short clips."""
         from dfdetect.data.datasets.synthetic import write_clip
 
         rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ chain works and nothing about real forgeries.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,7 @@ from dfdetect.data.datasets.base import (
     DatasetEntry,
     DatasetInfo,
 )
+from dfdetect.errors import UsageError
 from dfdetect.provenance import written_whole
 from dfdetect.types import FAKE, REAL, Image
 
@@ -68,7 +70,12 @@ class SyntheticDataset:
         return "synthetic"
 
     def entries(self, root: Path) -> Iterator[DatasetEntry]:
-        """Write the clips that are missing below `root` and yield all of them."""
+        """Write the clips that are missing below `root` and yield all of them.
+
+        Raises:
+            UsageError: `root` holds clips of another length or seed.
+        """
+        self._claim(root)
         for identity in range(self.n_identities):
             split = {3: "val", 4: "test"}.get(identity % 5, "train")
             for label, folder in ((REAL, "real"), (FAKE, "fake")):
@@ -84,6 +91,17 @@ class SyntheticDataset:
                     source_ids=(path.stem,),
                     split=split,
                 )
+
+    def _claim(self, root: Path) -> None:
+        record, drawn = root / "synthetic.json", {"n_frames": self.n_frames, "seed": self.seed}
+        if not record.exists():
+            with written_whole(record) as part:
+                part.write_text(json.dumps(drawn) + "\n")
+        elif json.loads(record.read_text()) != drawn:
+            raise UsageError(
+                f"{root} holds synthetic clips drawn with {record.read_text().strip()}; give "
+                "another data_root, or remove it"
+            )
 
     def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         """Return nothing: the clips are made from this package alone."""
@@ -174,7 +192,8 @@ def _forged(face: Image, mask: NDArray[np.float32], change: NDArray[np.float64])
 def _ground(rng: np.random.Generator) -> Image:
     coarse = rng.uniform(40, 200, (6, 8, 3)).astype(np.float32)
     smooth = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + rng.normal(0, 4, smooth.shape), 0, 255).astype(np.uint8)
+    grainy = np.clip(smooth + rng.normal(0, 4, smooth.shape), 0, 255)
+    return np.asarray(grainy, dtype=np.uint8)
 
 
 def _placed(face: Image, ground: Image, x: float, y: float, scale: float) -> Image:

@@ -1,0 +1,281 @@
+"""One training run, from settings to a selected, calibrated checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from dfdetect.data.batches import TrainingPairs, labels_of, require_distinct, split_faces
+from dfdetect.data.crops import CropStore
+from dfdetect.data.splits import require_no_leak
+from dfdetect.detectors import create_detector
+from dfdetect.detectors.base import Preprocess
+from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
+from dfdetect.errors import UsageError
+from dfdetect.provenance import RunRecord, environment, sha256_file, sha256_value, written_whole
+from dfdetect.training.module import DetectorModule
+from dfdetect.training.settings import FitSettings
+from dfdetect.training.state import Progress, load_state, save_state
+from dfdetect.training.validation import aucs, calibration, live_detector, score_videos
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What a run left.
+
+    `finished` is False where `max_minutes` ended it before its last step. `not_calibrated` says
+    why the checkpoint has no calibration, and is empty where it has one; without one its scores
+    can be measured, but `predict` finds every clip inconclusive.
+    """
+
+    checkpoint: Path
+    best_auc: float
+    best_step: int
+    n_steps: int
+    finished: bool
+    not_calibrated: str
+
+
+def fit(settings: FitSettings) -> FitResult:
+    """Train a detector, or go on with a run that was interrupted.
+
+    The weights with the highest mean video AUC over the datasets' val splits are kept as
+    `best.safetensors`, with a calibration fitted to val; `last.safetensors` holds the newest.
+
+    Raises:
+        UsageError: The settings cannot be met, or `run_dir` holds a run with other settings.
+        ContractError: A crop store or the state to resume from is damaged, or splits leak.
+    """
+    stores = tuple(CropStore.open(folder) for folder in settings.crops)
+    require_distinct(stores)
+    require_no_leak([row for store in stores for row in store.videos.values()])
+    _claim(settings, stores)
+    if settings.trainer.threads:
+        torch.set_num_threads(settings.trainer.threads)
+    lightning.seed_everything(settings.seed, verbose=False)
+    network = create_detector(settings.detector.name, **settings.detector.kwargs)
+    module = DetectorModule(network, settings)
+    keeper = Keeper(module, stores, settings)
+    trainer = _trainer(settings, keeper)
+    trainer.fit(module, _Feed(settings, stores, network.preprocess, keeper))
+    if keeper.progress.best_step == 0:
+        keeper.validate("cpu")
+    return FitResult(
+        settings.run_dir / BEST,
+        keeper.progress.best_auc,
+        keeper.progress.best_step,
+        module.step,
+        module.step >= settings.trainer.steps,
+        _calibrate(settings, stores),
+    )
+
+
+class Keeper(lightning.Callback):
+    """Restores, validates, keeps the best weights and stops in time."""
+
+    def __init__(
+        self, module: DetectorModule, stores: tuple[CropStore, ...], settings: FitSettings
+    ) -> None:
+        """Take the validation faces out of the stores."""
+        self.module, self.settings = module, settings
+        self.progress = Progress()
+        self._faces = split_faces(stores, "val", settings.validation.faces_per_video)
+        self._deadline: float | None = None
+        if settings.trainer.max_minutes is not None:
+            self._deadline = time.monotonic() + 60 * settings.trainer.max_minutes
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Restore an interrupted run, once the optimiser exists and before data flows."""
+        self.progress = load_state(self.settings.run_dir, self.module)
+        if self.module.step >= self.settings.trainer.steps:
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Validate and save at the steps that ask for it; the last step always does."""
+        told = self.settings.trainer
+        if (batch_idx + 1) % told.accumulate:
+            return
+        step = self.module.step
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        if step % told.validate_every == 0 or step == told.steps:
+            self.validate(str(pl_module.device))
+            for auc in self._last:
+                pl_module.log(f"val/auc_{auc.dataset}", auc.auc, prog_bar=True)
+        if step % told.save_every == 0 or step == told.steps or late:
+            self.progress = dataclasses.replace(self.progress, step=step)
+            save_state(self.settings.run_dir, self.module, self.progress)
+        if late or step >= told.steps:
+            trainer.should_stop = True
+
+    def validate(self, device: str) -> None:
+        """Score the validation split and keep the candidate where it is the best so far."""
+        candidate = self.module.candidate
+        was_training = candidate.training
+        detector = live_detector(candidate, device)
+        self._last = aucs(score_videos(detector, self._faces))
+        candidate.train(was_training)
+        mean = float(np.mean([auc.auc for auc in self._last]))
+        facts = {f"val_{auc.dataset}": _in_words(auc) for auc in self._last}
+        facts |= {"step": str(self.module.step), "seed": str(self.settings.seed)}
+        header = make_header(candidate, trained=True, provenance=facts)
+        if mean > self.progress.best_auc:
+            self.progress = Progress(self.module.step, mean, self.module.step)
+            save_checkpoint(self.settings.run_dir / BEST, candidate, header, half=True)
+        save_checkpoint(self.settings.run_dir / LAST, candidate, header, half=True)
+        self._note(mean)
+
+    def _note(self, mean: float) -> None:
+        line = {"step": self.module.step, "mean_auc": mean}
+        line |= {auc.dataset: auc.auc for auc in self._last}
+        with (self.settings.run_dir / "validation.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+class _FromStep(Sampler[int]):
+    """The positions of training pairs in order, from the step that the run has reached."""
+
+    def __init__(self, keeper: Keeper, n_pairs: int, pairs_per_step: int) -> None:
+        self._keeper, self._n_pairs, self._per_step = keeper, n_pairs, pairs_per_step
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._keeper.module.step * self._per_step, self._n_pairs))
+
+    def __len__(self) -> int:
+        return self._n_pairs
+
+
+class _Feed(lightning.LightningDataModule):
+    """The training pairs as Lightning takes them."""
+
+    def __init__(
+        self,
+        settings: FitSettings,
+        stores: tuple[CropStore, ...],
+        preprocess: Preprocess,
+        keeper: Keeper,
+    ) -> None:
+        super().__init__()
+        told = settings.trainer
+        if told.batch_size % 2:
+            raise UsageError(
+                f"trainer.batch_size={told.batch_size} is odd; half of a batch is genuine"
+            )
+        per_step = told.batch_size // 2 * told.accumulate
+        n_pairs = told.steps * per_step
+        pairs = TrainingPairs(
+            stores, settings.sources, preprocess, settings.augment, settings.seed, n_pairs
+        )
+        self._workers = told.workers
+        self._arguments: dict[str, Any] = {
+            "dataset": pairs,
+            "batch_size": told.batch_size // 2,
+            "sampler": _FromStep(keeper, n_pairs, per_step),
+            "num_workers": told.workers,
+            "collate_fn": _Collate(preprocess),
+        }
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader; forked workers would inherit threads, so they are spawned."""
+        context = "forkserver" if self._workers else None
+        return DataLoader(**self._arguments, multiprocessing_context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collate:
+    preprocess: Preprocess
+
+    def __call__(self, pairs: list[NDArray[np.uint8]]) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = self.preprocess.normalise(np.concatenate(pairs))
+        return torch.from_numpy(pixels), torch.from_numpy(labels_of(len(pairs)))
+
+
+def _trainer(settings: FitSettings, keeper: Keeper) -> lightning.Trainer:
+    told = settings.trainer
+    return lightning.Trainer(
+        accelerator=told.accelerator,
+        devices=1,
+        precision=told.precision,  # type: ignore[arg-type]
+        max_epochs=1,
+        accumulate_grad_batches=told.accumulate,
+        gradient_clip_val=settings.optim.clip_norm or None,
+        limit_val_batches=0,
+        logger=_logger(settings),
+        log_every_n_steps=10,
+        callbacks=[keeper, RichProgressBar()],
+        # our own safetensors are the only checkpoints; Lightning's are pickles
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        deterministic=True,
+    )
+
+
+def _logger(settings: FitSettings) -> Logger | bool:
+    loggers = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+    name = settings.trainer.logger
+    if name == "none":
+        return False
+    if name not in loggers:
+        raise UsageError(f"unknown trainer.logger={name!r}; choose csv, tensorboard or none")
+    return loggers[name](settings.run_dir, name="log", version="")  # type: ignore[no-any-return]
+
+
+def _claim(settings: FitSettings, stores: tuple[CropStore, ...]) -> None:
+    """Write the run's settings into its folder, or refuse a folder with other ones."""
+    # the time limit and the machinery may change between a kill and a resume; the result may not
+    free = {"workers": 0, "threads": 0, "max_minutes": None, "save_every": 0, "logger": ""}
+    fixed = dataclasses.replace(
+        settings, trainer=dataclasses.replace(settings.trainer, **free), run_dir=Path()
+    )
+    parents = tuple(
+        (store.folder.name, sha256_file(store.folder / "crops.parquet")) for store in stores
+    )
+    digest = sha256_value({"settings": fixed, "parents": parents})
+    path = settings.run_dir / "settings.json"
+    if path.is_file() and json.loads(path.read_text())["sha256"] != digest:
+        raise UsageError(
+            f"{settings.run_dir} holds a run with other settings or crops; choose another run_dir, "
+            "or delete that folder"
+        )
+    plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    with written_whole(path) as part:
+        part.write_text(json.dumps({"sha256": digest, "settings": plain}, indent=2) + "\n")
+    command = f"dfdetect train run_dir={settings.run_dir.as_posix()}"
+    record = RunRecord(command, digest, settings.seed, parents, environment())
+    record.write(settings.run_dir / "run.json")
+
+
+def _calibrate(settings: FitSettings, stores: tuple[CropStore, ...]) -> str:
+    """Fit the calibration to the kept weights and store it; return why that cannot be, or ''."""
+    path = settings.run_dir / BEST
+    trained = load_checkpoint(path)
+    videos = score_videos(live_detector(trained.network, "cpu"), split_faces(stores, "val"))
+    try:
+        fitted = calibration(videos, settings.validation.calibrate_on)
+    except UsageError as error:
+        # hours of training must not be lost to a validation split that is too small
+        return str(error)
+    header = dataclasses.replace(trained.header, calibration=fitted)
+    save_checkpoint(path, trained.network, header, half=True)
+    return ""
+
+
+def _in_words(auc: Any) -> str:
+    return f"video AUC {auc.auc:.4f} (n={auc.n_real}+{auc.n_fake})"

@@ -1,0 +1,110 @@
+"""What the validation split decides: which weights are kept, and what their logits are worth."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfdetect.data.batches import StoredFace, scoring_batches
+from dfdetect.data.splits import source_groups
+from dfdetect.detectors.base import CheckpointHeader, LoadedDetector
+from dfdetect.detectors.checkpoint import make_header
+from dfdetect.detectors.network import Detector
+from dfdetect.detectors.runtime_torch import TorchDetector
+from dfdetect.detectors.score import score
+from dfdetect.errors import UsageError
+from dfdetect.scoring.aggregate import video_scores
+from dfdetect.scoring.calibrate import fit_platt
+from dfdetect.scoring.metrics import roc_auc
+from dfdetect.types import Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetAuc:
+    """The video AUC on one dataset's validation split."""
+
+    dataset: str
+    auc: float
+    n_real: int
+    n_fake: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLogits:
+    """One logit for each video, with its label and the group of people it belongs to."""
+
+    video_ids: tuple[str, ...]
+    logits: tuple[float, ...]
+    labels: tuple[int, ...]
+    datasets: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+def live_detector(network: Detector, device: str) -> LoadedDetector:
+    """Return the network of a running training as `score` takes it; it is no file yet."""
+    header: CheckpointHeader = make_header(network, trained=True)
+    return TorchDetector(network, header, "in training", device)
+
+
+def score_videos(detector: LoadedDetector, faces: Sequence[StoredFace]) -> VideoLogits:
+    """Score faces and aggregate them to one logit a video, whatever the number of its tracks."""
+    scores = score(detector, scoring_batches(faces, detector.header.preprocess))
+    rows = {face.crop.video_id: face.store.videos[face.crop.video_id] for face in faces}
+    videos = video_scores(scores, rule="all_faces", min_faces=1)
+    ordered = [rows[video.video_id] for video in videos]
+    return VideoLogits(
+        tuple(video.video_id for video in videos),
+        tuple(video.logit for video in videos),
+        tuple(row.label for row in ordered),
+        tuple(row.dataset for row in ordered),
+        source_groups(ordered),
+    )
+
+
+def aucs(videos: VideoLogits) -> tuple[DatasetAuc, ...]:
+    """Return the AUC of each dataset that has both classes; datasets are never pooled.
+
+    Raises:
+        UsageError: No dataset has both, so nothing could be selected.
+    """
+    found = []
+    datasets = np.array(videos.datasets)
+    for dataset in sorted(set(videos.datasets)):
+        here = datasets == dataset
+        labels = np.array(videos.labels)[here]
+        if 0 < labels.sum() < len(labels):
+            auc = roc_auc(labels, np.array(videos.logits)[here])
+            n_fake = int(labels.sum())
+            found.append(DatasetAuc(dataset, auc, len(labels) - n_fake, n_fake))
+    if not found:
+        raise UsageError(
+            "no dataset has genuine and forged videos in its val split, so no checkpoint could be "
+            "selected; index with a larger share: split.val=0.2"
+        )
+    return tuple(found)
+
+
+def calibration(videos: VideoLogits, datasets: Sequence[str]) -> Calibration:
+    """Fit the likelihood ratio to the validation videos of some datasets (none named: all).
+
+    Raises:
+        UsageError: A class has too few videos, or higher logits do not go with fakes.
+    """
+    chosen = set(datasets) or set(videos.datasets)
+    here = [i for i, dataset in enumerate(videos.datasets) if dataset in chosen]
+    try:
+        return fit_platt(
+            [videos.logits[i] for i in here],
+            [videos.labels[i] for i in here],
+            set_name=f"{', '.join(sorted(chosen))} (val split, one logit a video)",
+            date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            groups=[videos.groups[i] for i in here],
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"the val videos of {', '.join(sorted(chosen))} do not suffice to calibrate ({error}); "
+            "index with a larger share: split.val=0.2"
+        ) from error

@@ -1,0 +1,408 @@
+"""A crop store holds a row for every sampled frame, whatever happened on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dfdetect.data.crops import CropStore, ExtractSummary, extract_crops
+from dfdetect.data.datasets import create_dataset
+from dfdetect.data.datasets.synthetic import draw_clip, write_clip
+from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.data.shards import decode_png, encode_png, rows_from_table, table_from_rows
+from dfdetect.data.splits import SplitRule
+from dfdetect.errors import ContractError, UsageError
+from dfdetect.faces.finder import create_finder
+from dfdetect.media import FrameSampler
+from dfdetect.types import CropPolicy, Frame, Image
+
+WHOLE = CropPolicy("whole", 1.0, 64)
+SQUARE = CropPolicy("square", 1.3, 96)
+ALL_TRAIN = SplitRule("all:train")
+
+
+def lay_pictures(root: Path, count: int, side: int = 64) -> Manifest:
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        path = root / ("real" if index % 2 else "fake") / f"{index:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+    return build_manifest(create_dataset("folder"), root, ALL_TRAIN)
+
+
+def lay_clips(root: Path, count: int, n_frames: int = 8) -> Manifest:
+    dataset = create_dataset("synthetic", n_identities=count, n_frames=n_frames)
+    return build_manifest(dataset, root, SplitRule("official"))
+
+
+def extract_whole(manifest: Manifest, root: Path, out: Path, **options: object) -> ExtractSummary:
+    settings: dict[str, object] = {"shard_frames": 8, "finder": None, "landmarks": False}
+    return extract_crops(manifest, root, out, WHOLE, FrameSampler(), **(settings | options))  # type: ignore[arg-type]
+
+
+def content_of(store: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file()
+    }
+
+
+# what a store holds
+
+
+def test_whole_pictures_come_back_bit_for_bit(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 10)
+    summary = extract_whole(manifest, tmp_path / "data", tmp_path / "store")
+    store = CropStore.open(tmp_path / "store")
+    assert summary.n_by_status == (("ok", 10),)
+    assert (summary.n_videos, summary.n_rows, summary.n_units) == (10, 10, 2)
+    assert dict(store.videos) == {row.video_id: row for row in manifest.rows}
+    for crop in store.usable():
+        original = cv2.imread(str(tmp_path / "data" / store.videos[crop.video_id].path))
+        assert original is not None
+        assert np.array_equal(store.image(crop), original[..., ::-1])
+        assert crop.box is not None
+        assert (crop.box.width, crop.landmarks, crop.quality) == (64, (), None)
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [
+        "crops.parquet", "extract.json", "manifest.parquet", "shards",
+    ]  # fmt: skip
+
+
+def test_shards_are_web_datasets_that_tar_understands(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 5)
+    extract_whole(manifest, tmp_path / "data", tmp_path / "store", shard_frames=100)
+    store = CropStore.open(tmp_path / "store")
+    with tarfile.open(tmp_path / "store" / "shards" / "000000.tar") as shard:
+        names = shard.getnames()
+        assert len(names) == 10
+        for crop in store.usable():
+            member = shard.getmember(f"{crop.crop_id}.png")
+            assert (member.offset_data, member.size) == (crop.offset, crop.size)
+            facts = json.load(shard.extractfile(f"{crop.crop_id}.json"))  # type: ignore[arg-type]
+            assert facts["video_id"] == crop.video_id
+            assert facts["label"] == store.videos[crop.video_id].label
+    keys = [name.rsplit(".", 1)[0] for name in names]
+    assert keys[::2] == keys[1::2]  # picture and facts of a key lie side by side
+
+
+def test_long_and_foreign_names_survive(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "real" / ("long " * 30)
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "0.png"), np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "data" / "real" / "é 'quoted'.png"), np.ones((8, 8, 3), np.uint8))
+    manifest = build_manifest(create_dataset("folder"), tmp_path / "data", ALL_TRAIN)
+    extract_whole(manifest, tmp_path / "data", tmp_path / "store")
+    store = CropStore.open(tmp_path / "store")
+    assert len(store.usable()) == 2
+    with tarfile.open(tmp_path / "store" / "shards" / "000000.tar") as shard:
+        assert {f"{crop.crop_id}.png" for crop in store.usable()} <= set(shard.getnames())
+    assert all(store.image(crop).shape == (64, 64, 3) for crop in store.usable())
+
+
+def test_usable_filters_by_split(tmp_path: Path) -> None:
+    manifest = lay_clips(tmp_path / "data", 5, 3)
+    extract_whole(manifest, tmp_path / "data", tmp_path / "store")
+    store = CropStore.open(tmp_path / "store")
+    assert len(store.usable()) == 30
+    assert len(store.usable("val")) == 6
+    assert {store.videos[crop.video_id].split for crop in store.usable("test")} == {"test"}
+
+
+# faces
+
+
+@pytest.mark.parametrize("name", ["square", "aligned"])
+def test_crops_hold_the_face_and_its_landmarks(tmp_path: Path, name: str) -> None:
+    manifest = lay_clips(tmp_path / "data", 5)
+    policy = CropPolicy(name, 1.3, 96)
+    summary = extract_crops(
+        manifest, tmp_path / "data", tmp_path / "store", policy, FrameSampler(count=4)
+    )
+    assert dict(summary.n_by_status)["ok"] >= 0.95 * summary.n_rows
+    assert summary.n_rows == 40
+    store = CropStore.open(tmp_path / "store")
+    for crop in store.usable():
+        assert store.image(crop).shape == (96, 96, 3)
+        points = np.array(crop.landmarks)
+        assert points.shape == (5, 2)
+        assert points.min() > 10
+        assert points.max() < 86
+        left_eye, right_eye, nose, left_mouth, right_mouth = points
+        assert left_eye[0] < nose[0] < right_eye[0]
+        assert max(left_eye[1], right_eye[1]) < min(left_mouth[1], right_mouth[1])
+        assert crop.quality is not None
+        assert crop.quality.confidence == crop.confidence
+        assert crop.quality.sharpness > 0
+
+
+def test_landmarks_of_a_whole_picture_lie_on_the_face(tmp_path: Path, portrait: Image) -> None:
+    # so tight that the finder needs the mirrored border, and not square
+    tight = portrait[65:175, 180:270]
+    (tmp_path / "data" / "real").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "data" / "real" / "tight.png"), tight[..., ::-1])
+    flat = np.full((50, 50, 3), 128, np.uint8)
+    cv2.imwrite(str(tmp_path / "data" / "real" / "flat.png"), flat)
+    manifest = build_manifest(create_dataset("folder"), tmp_path / "data", ALL_TRAIN)
+    policy = CropPolicy("whole", 1.0, 220)
+    extract_crops(manifest, tmp_path / "data", tmp_path / "store", policy, FrameSampler())
+    flat_crop, tight_crop = CropStore.open(tmp_path / "store").crops
+    assert (flat_crop.status, flat_crop.landmarks, flat_crop.confidence) == ("ok", (), None)
+    # 110 pixels became 220, after the narrower side was padded by 10 on the left
+    (face,) = create_finder("onnx").find(Frame(0, 0.0, portrait))[:1]
+    for (x, y), (source_x, source_y) in zip(tight_crop.landmarks, face.landmarks, strict=True):
+        assert x == pytest.approx(2 * (source_x - 180 + 10), abs=10)
+        assert y == pytest.approx(2 * (source_y - 65), abs=10)
+
+
+def write_two_people(path: Path, n_frames: int = 6) -> Path:
+    left = draw_clip(np.random.default_rng(1), n_frames, 0)
+    right = draw_clip(np.random.default_rng(2), n_frames, 0)
+    small = [cv2.resize(picture, (240, 180)) for picture in right]
+    padded = [cv2.copyMakeBorder(p, 30, 30, 0, 0, cv2.BORDER_REFLECT) for p in small]
+    pairs = [np.hstack(pair) for pair in zip(left, padded, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_clip(path, [np.asarray(pair, dtype=np.uint8) for pair in pairs], 10)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keep", "ids"), [("largest", {0: 6}), ("all", {0: 6, 1: 6}), ("tracks", {0: 6, 1: 6})]
+)
+def test_several_people_are_kept_as_asked(tmp_path: Path, keep: str, ids: dict[int, int]) -> None:
+    write_two_people(tmp_path / "data" / "real" / "two.mp4")
+    manifest = build_manifest(create_dataset("folder"), tmp_path / "data", ALL_TRAIN)
+    extract_crops(
+        manifest, tmp_path / "data", tmp_path / "store", SQUARE, FrameSampler("all"), faces=keep
+    )
+    crops = CropStore.open(tmp_path / "store").usable()
+    assert Counter(crop.track_id for crop in crops) == ids
+    assert len({crop.crop_id for crop in crops}) == len(crops)
+    left = [crop.box.centre[0] < 320 for crop in crops if crop.track_id == 0 and crop.box]
+    assert all(left)  # the larger of the two, and the one further left
+
+
+def test_every_sampled_frame_has_a_row(tmp_path: Path) -> None:
+    faces = draw_clip(np.random.default_rng(0), 4, 0)
+    blank = np.full_like(faces[0], 90)
+    write_clip(tmp_path / "data" / "real" / "a.mp4", [*faces, blank, blank], 10)
+    manifest = build_manifest(create_dataset("folder"), tmp_path / "data", ALL_TRAIN)
+    data, sampler = tmp_path / "data", FrameSampler("all")
+    extract_crops(manifest, data, tmp_path / "1", SQUARE, sampler)
+    crops = CropStore.open(tmp_path / "1").crops
+    assert [crop.status for crop in crops] == ["ok"] * 4 + ["no_face"] * 2
+    assert [crop.frame_index for crop in crops] == list(range(6))
+    assert [crop.time_s for crop in crops] == pytest.approx([n / 10 for n in range(6)])
+    assert crops[5].shard is None
+    with pytest.raises(ContractError, match="status no_face"):
+        CropStore.open(tmp_path / "1").image(crops[5])
+    small = extract_crops(manifest, data, tmp_path / "2", SQUARE, sampler, min_side_px=1000)
+    assert small.n_by_status == (("no_face", 2), ("too_small", 4))
+    assert CropStore.open(tmp_path / "2").crops[0].box is not None
+
+
+# what goes wrong
+
+
+def test_broken_videos_cost_one_row_each(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    manifest = lay_clips(root, 5, 30)
+    whole = (root / "real" / "0001.mp4").read_bytes()
+    (root / "real" / "0000.mp4").unlink()
+    (root / "real" / "0001.mp4").write_text("no video any more")
+    # the middle of the coded pictures is overwritten, the index stays
+    start = whole.index(b"mdat") + 4
+    size = int.from_bytes(whole[start - 8 : start - 4], "big")
+    middle, length = start + size // 3, size // 3
+    damaged = whole[:middle] + bytes(length) + whole[middle + length :]
+    (root / "real" / "0002.mp4").write_bytes(damaged)
+    summary = extract_crops(
+        manifest, root, tmp_path / "store", WHOLE, FrameSampler("all"), None, landmarks=False
+    )
+    store = CropStore.open(tmp_path / "store")
+    rows = {name: [c for c in store.crops if c.video_id.endswith(name)] for name in ("0", "1", "2")}
+    assert [c.status for c in rows["0"] if "real" in c.video_id] == ["missing"]
+    assert [c.status for c in rows["1"] if "real" in c.video_id] == ["unreadable"]
+    statuses = Counter(c.status for c in rows["2"] if "real" in c.video_id)
+    assert statuses["decode_error"] == 1
+    assert statuses["ok"] > 0
+    assert dict(summary.n_by_status) == Counter(crop.status for crop in store.crops)
+    assert dict(store.n_by_status) == dict(summary.n_by_status)
+    others = [c for c in store.crops if "fake" in c.video_id]
+    assert [c.status for c in others] == ["ok"] * 150
+
+
+def test_a_store_of_other_settings_is_refused(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 4)
+    data, store = tmp_path / "data", tmp_path / "store"
+    extract_whole(manifest, data, store)
+    again = extract_whole(manifest, data, store)
+    assert (again.n_units, again.n_units_kept) == (1, 1)
+    before = content_of(store)
+    with pytest.raises(ContractError, match=r"another cutter, finder; .*rm -r"):
+        extract_crops(
+            manifest, data, store, SQUARE, FrameSampler(), finder="onnx", landmarks=False,
+            shard_frames=8,
+        )  # fmt: skip
+    with pytest.raises(ContractError, match="another shard_frames"):
+        extract_whole(manifest, data, store, shard_frames=9)
+    other = lay_pictures(tmp_path / "data", 5)
+    with pytest.raises(ContractError, match="another manifest"):
+        extract_whole(other, data, store)
+    assert content_of(store) == before
+
+
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 2)
+    run = (manifest, tmp_path / "data", tmp_path / "store")
+    with pytest.raises(UsageError, match="faces='biggest'; choose one of largest"):
+        extract_crops(*run, WHOLE, FrameSampler(), faces="biggest")
+    with pytest.raises(UsageError, match="needs a face finder"):
+        extract_crops(*run, SQUARE, FrameSampler(), finder=None)
+    assert not (tmp_path / "store").exists()
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 12)
+    data, folder = tmp_path / "data", tmp_path / "store"
+    extract_whole(manifest, data, folder)
+    store = CropStore.open(folder)
+    first = store.usable()[0]
+    shard = folder / str(first.shard)
+    content = shard.read_bytes()
+    shard.write_bytes(content[: int(first.offset or 0) + 5])
+    with pytest.raises(ContractError, match="holds no PNG; extract again"):
+        store.image(first)
+    shard.write_bytes(bytes(len(content)))
+    with pytest.raises(ContractError, match=r"000000\.tar at byte 512 holds no PNG"):
+        store.image(first)
+    shard.unlink()
+    with pytest.raises(ContractError, match=r"cannot be read .*extract again"):
+        store.image(first)
+    with pytest.raises(ContractError, match=r"damaged \(shards/000000\.tar"):
+        extract_whole(manifest, data, folder)
+    (folder / "manifest.parquet").unlink()
+    with pytest.raises(ContractError, match=r"manifest\.parquet is missing"):
+        CropStore.open(folder)
+
+
+# runs
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    manifest = lay_clips(tmp_path / "data", 5)
+    run = (manifest, tmp_path / "data")
+    options = {"shard_frames": 8, "sampler": FrameSampler(count=3), "policy": SQUARE}
+    extract_crops(*run, tmp_path / "1", workers=1, **options)  # type: ignore[arg-type]
+    calls: list[tuple[int, int]] = []
+    extract_crops(
+        *run, tmp_path / "2", workers=2, progress=lambda done, n: calls.append((done, n)), **options
+    )  # type: ignore[arg-type]
+    assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
+    assert calls[0] == (0, 10)
+    assert calls[-1] == (10, 10)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from dfdetect.data.crops import extract_crops
+from dfdetect.data.manifest import Manifest
+from dfdetect.media import FrameSampler
+from dfdetect.types import CropPolicy
+root, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+manifest = Manifest.read(root / "manifest.parquet")
+extract_crops(manifest, root, out, CropPolicy("whole", 1.0, 64), FrameSampler(), None,
+              landmarks=False, shard_frames=8, workers=workers)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_moment_it_ends_the_same(
+    tmp_path: Path, project_root: Path, workers: int
+) -> None:
+    root, out = tmp_path / "data", tmp_path / "killed"
+    manifest = lay_pictures(root, 160, side=256)
+    manifest.write(root / "manifest.parquet")
+    extract_whole(manifest, root, tmp_path / "whole")
+    command = [sys.executable, "-c", SCRIPT, str(root), str(out), str(workers)]
+    rng = np.random.default_rng(workers)
+    kills = 0
+    for wanted in (1, 4, 9):
+        process = subprocess.Popen(command, cwd=project_root, start_new_session=True)
+        while process.poll() is None and len(list(out.glob("parts/*.parquet"))) < wanted:
+            time.sleep(0.002)
+        time.sleep(float(rng.uniform(0, 0.03)))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        assert_group_ends(process.pid)
+    assert kills >= 2
+    assert not (out / "crops.parquet").exists()
+    kept = len(list(out.glob("parts/*.parquet")))
+    summary = extract_whole(manifest, root, out, workers=workers)
+    assert summary.n_units_kept >= kept > 0
+    assert content_of(out) == content_of(tmp_path / "whole")
+
+
+def assert_group_ends(group: int) -> None:
+    """Workers must not outlive a parent that was killed."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("a worker outlived its parent")
+
+
+# reading
+
+
+def test_a_store_is_read_by_threads_and_after_pickling(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 30)
+    extract_whole(manifest, tmp_path / "data", tmp_path / "store")
+    store = CropStore.open(tmp_path / "store")
+    copied = pickle.loads(pickle.dumps(store))
+    expected = [store.image(crop) for crop in store.usable()]
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(copied.image, copied.usable() * 5))
+    for index, image in enumerate(read):
+        assert np.array_equal(image, expected[index % 30])
+
+
+def test_rows_survive_the_table(tmp_path: Path) -> None:
+    manifest = lay_clips(tmp_path / "data", 5, 3)
+    extract_crops(manifest, tmp_path / "data", tmp_path / "store", SQUARE, FrameSampler(count=2))
+    store = CropStore.open(tmp_path / "store")
+    assert rows_from_table(table_from_rows(store.crops)) == store.crops
+    table = pq.read_table(tmp_path / "store" / "crops.parquet")
+    assert str(table.schema.field("landmarks").type).startswith("fixed_size_list")
+    stamp = json.loads(table.schema.metadata[b"dfdetect"])
+    assert stamp["parents"] == {"manifest": manifest.content_hash()}
+    assert stamp["config_hash"] == store.config_hash
+
+
+def test_png_is_lossless_and_rgb() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    assert np.array_equal(decode_png(encode_png(image), "here"), image)
+    with pytest.raises(ContractError, match="here holds no PNG"):
+        decode_png(b"", "here")
