@@ -137,8 +137,8 @@ def safe_stem(clip: Path) -> str:
     r"""Return a clip's name without its ending, as a folder may be called anywhere.
 
     Example:
-        >>> safe_stem(Path("a/.my <b>clip</b>\n.tar.mp4")), safe_stem(Path("…"))
-        ('my_b_clip_b_.tar', 'clip')
+        >>> safe_stem(Path("a/.my <b>clip\n.tar.mp4")), safe_stem(Path("…"))
+        ('my_b_clip_n.tar', 'clip')
     """
     kept = re.sub(r"[^\w.-]+", "_", printable(clip.stem).replace("\\", "_"))
     return kept.strip("._-")[:_MOST_STEM] or "clip"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from dfdetect.types import Image, Point
 
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.float32]
+Hull: TypeAlias = NDArray[np.float32]
 
 METHOD = "sbi-5pt"
 
@@ -154,7 +155,8 @@ def fit_shape(landmarks: Sequence[Point]) -> Floats:
     similarity = _similarity(source, moved)
     ratio = np.linalg.det(affine) / max(np.linalg.det(similarity), 1e-9)
     chosen = affine if 0.4 < ratio < 2.5 else similarity
-    return (_POINTS - centre) @ chosen + target.mean(0)
+    placed: Floats = (_POINTS - centre) @ chosen + target.mean(0)
+    return placed
 
 
 def _similarity(source: Floats, target: Floats) -> Floats:
@@ -196,12 +198,12 @@ def self_blend(
     source, target = (changed, image) if rng.random() < 0.5 else (image, changed)
     move = _draw_move(shape, side, settings.strength, rng)
     height, width = image.shape[:2]
-    source = cv2.warpAffine(
+    moved = cv2.warpAffine(
         source, move, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
     mask = _soft_mask(hulls, move, side, (height, width), rng)
     mask *= settings.ratios[int(rng.integers(len(settings.ratios)))]
-    return Blend(real=target, fake=_mix(source, target, mask), mask=mask)
+    return Blend(real=target, fake=_mix(_image(moved), target, mask), mask=mask)
 
 
 def _face_side(shape: Floats) -> float:
@@ -209,14 +211,14 @@ def _face_side(shape: Floats) -> float:
     return float(max(extent.max(), 1.0))
 
 
-def _draw_hulls(shape: Floats, side: float, rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    shape = (shape + rng.normal(0, 0.012 * side, shape.shape)).astype(np.float32)
+def _draw_hulls(shape: Floats, side: float, rng: np.random.Generator) -> list[Hull]:
+    jittered = (shape + rng.normal(0, 0.012 * side, shape.shape)).astype(np.float32)
     variant = _CHOICES[int(rng.integers(len(_CHOICES)))]
     if variant == "components":
         kept = [part for part in _COMPONENTS if rng.random() < 0.7] or list(_COMPONENTS)
     else:
         kept = list(_VARIANTS[variant])
-    hulls = [cv2.convexHull(shape[part]).reshape(-1, 2) for part in kept]
+    hulls = [_floats(cv2.convexHull(jittered[part])).reshape(-1, 2) for part in kept]
     if variant in ("components", "mouth"):
         # parts are small: without this, softening would leave next to nothing of them
         grown = 1 + rng.uniform(0.1, 0.5)
@@ -237,7 +239,7 @@ def _draw_move(
 
 
 def _soft_mask(
-    hulls: list[NDArray[np.float32]],
+    hulls: list[Hull],
     move: NDArray[np.float64],
     side: float,
     size: tuple[int, int],
@@ -251,10 +253,10 @@ def _soft_mask(
     for hull in hulls:
         placed = np.clip((hull @ move[:, :2].T + move[:, 2]) * ratio, -limit, limit)
         cv2.fillConvexPoly(small, np.round(placed * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
-    mask = small.astype(np.float32) / 255
-    mask = _elastic(mask, float(side * ratio.mean()), rng)
-    mask = _soften(mask, float(side * ratio.mean()), rng)
-    mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    hard: Mask = small.astype(np.float32) / np.float32(255)
+    small_side = float(side * ratio.mean())
+    soft = _soften(_elastic(hard, small_side, rng), small_side, rng)
+    mask = _floats(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR))
     # opacities under half a grey level change no pixel; 0 makes "equal outside the mask" exact
     mask[mask < 0.002] = 0
     return np.clip(mask, 0, 1, out=mask)
@@ -265,12 +267,12 @@ def _elastic(mask: Mask, side: float, rng: np.random.Generator) -> Mask:
     # 1/8 of the picture's resolution is 1/4 of the mask's
     coarse = (max(2, height // 4), max(2, width // 4), 2)
     field = rng.standard_normal(coarse, dtype=np.float32)
-    field = cv2.GaussianBlur(field, (5, 5), 0.9)
+    field = _floats(cv2.GaussianBlur(field, (5, 5), 0.9))
     field *= side * rng.uniform(0.01, 0.06)
-    field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    field = _floats(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC))
     field[..., 0] += np.arange(width, dtype=np.float32)
     field[..., 1] += np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(mask, field[..., 0], field[..., 1], cv2.INTER_LINEAR)
+    return _floats(cv2.remap(mask, field[..., 0], field[..., 1], cv2.INTER_LINEAR))
 
 
 def _soften(mask: Mask, side: float, rng: np.random.Generator) -> Mask:
@@ -284,7 +286,7 @@ def _soften(mask: Mask, side: float, rng: np.random.Generator) -> Mask:
     if peak < 0.02:
         return np.zeros_like(mask)
     core = (blurred >= 0.995 * peak).astype(np.float32)
-    soft = cv2.GaussianBlur(core, (second, second), sigma)
+    soft = _floats(cv2.GaussianBlur(core, (second, second), sigma))
     soft /= max(float(soft.max()), 1e-6)
     return soft
 
@@ -299,7 +301,7 @@ def _change(image: Image, strength: float, rng: np.random.Generator) -> Image:
         return _coarser(changed, strength, rng)
     amount = rng.uniform(0.2, 0.6) * strength
     blurred = cv2.GaussianBlur(changed, (3, 3), 0)
-    return cv2.addWeighted(changed, 1 + amount, blurred, -amount, 0)
+    return _image(cv2.addWeighted(changed, 1 + amount, blurred, -amount, 0))
 
 
 def _colour(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -314,7 +316,7 @@ def _colour(image: Image, strength: float, rng: np.random.Generator) -> Image:
         share = float(1 + rng.uniform(-0.3, 0.3) * strength)
         grey = cv2.cvtColor(cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         changed = cv2.addWeighted(changed, share, grey, 1 - share, 0)
-    return changed
+    return _image(changed)
 
 
 def _coarser(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -323,12 +325,22 @@ def _coarser(image: Image, strength: float, rng: np.random.Generator) -> Image:
     small = (max(2, round(width / factor)), max(2, round(height / factor)))
     down = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA)[int(rng.integers(3))]
     up = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(2))]
-    return cv2.resize(
-        cv2.resize(image, small, interpolation=down), (width, height), interpolation=up
-    )
+    coarse = cv2.resize(image, small, interpolation=down)
+    return _image(cv2.resize(coarse, (width, height), interpolation=up))
 
 
 def _mix(source: Image, target: Image, mask: Mask) -> Image:
     fake = cv2.blendLinear(source, target, mask, 1 - mask)
     # blendLinear divides by the weights' sum plus 1e-5; this keeps the equality exact
     return np.where(mask[..., None] > 0, fake, target)
+
+
+# OpenCV's annotations promise any number type; these name the one that was put in, without a copy
+
+
+def _image(pixels: NDArray[Any]) -> Image:
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def _floats(values: NDArray[Any]) -> Mask:
+    return np.asarray(values, dtype=np.float32)

@@ -85,7 +85,23 @@ def _timm_network(model_name: str, size: int, dropout: float) -> nn.Module:
         network: nn.Module = timm.create_model(model_name, **options)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"timm cannot make {model_name} at {size} px: {error}") from None
+    _start_undecided(network)
     return network
+
+
+def _start_undecided(network: nn.Module) -> None:
+    """Give the last layer small weights, so that training starts from p close to ½.
+
+    Some of timm's heads scale with the number of classes; for one class EfficientNet's draws from
+    [-1, 1], whose first losses are several times those of a guess.
+    """
+    parameters = dict(network.named_parameters())
+    for key in _head_keys(network):
+        if key in parameters:
+            if key.endswith("weight"):
+                nn.init.normal_(parameters[key], std=0.01)
+            else:
+                nn.init.zeros_(parameters[key])
 
 
 def _statistics(network: nn.Module) -> tuple[RGB, RGB]:

@@ -78,8 +78,8 @@ def _soften(image: Image, face_side: float, seed: str) -> Image:
     shape = (*cells.shape[:2], 1)
     noise = _bytes(f"{seed}/context", cells.size // 3).reshape(shape) % (2 * NOISE_LEVELS + 1)
     cells = np.clip(cells + noise.astype(np.int16) - NOISE_LEVELS, 0, 255).astype(np.uint8)
-    smooth: Image = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
-    return smooth
+    smooth = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
+    return smooth.astype(np.uint8, copy=False)
 
 
 def _mosaic(height: int, width: int, seed: str) -> Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from dfdetect.detectors.checkpoint import bundled_detector
 from dfdetect.errors import DfdetectError
@@ -39,7 +39,7 @@ SCOPE = (
 # what encoders write about themselves; anything else may say where and with what it was filmed
 PRINTED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatible_brands"})
 
-Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 
 def build_document(analysis: Analysis, *, reveal: bool) -> dict[str, Json]:
@@ -71,9 +71,7 @@ def build_document(analysis: Analysis, *, reveal: bool) -> dict[str, Json]:
 
 def content_hash(document: Mapping[str, Json]) -> str:
     """Return the SHA-256 of a document's content: all of it but `time` and the hash itself."""
-    rest = {
-        key: value for key, value in document.items() if key not in {"time", "content_sha256"}
-    }
+    rest = {key: value for key, value in document.items() if key not in {"time", "content_sha256"}}
     return sha256_value(rest)
 
 
@@ -203,8 +201,7 @@ def _track(analysis: Analysis, track: TrackAnalysis) -> dict[str, Json]:
         "band": verdict.band.value,
         "reasons": list(verdict.reasons),
         "faces": [
-            _face(scored, usable)
-            for scored, usable in zip(track.faces, track.usable, strict=True)
+            _face(scored, usable) for scored, usable in zip(track.faces, track.usable, strict=True)
         ],
     }
 

@@ -184,9 +184,7 @@ def _importance(analysis: Analysis, track: TrackAnalysis) -> tuple[bool, int, in
     return (not is_subject, -len(track.faces), track.track_id)
 
 
-def _person(
-    analysis: Analysis, track: TrackAnalysis, *, reveal: bool, drawn: bool
-) -> PersonView:
+def _person(analysis: Analysis, track: TrackAnalysis, *, reveal: bool, drawn: bool) -> PersonView:
     verdict = verdict_of(analysis, track)
     still = track.still
     image = still.clear if reveal else still.obscured
@@ -256,7 +254,8 @@ def _error_note(analysis: Analysis) -> str | None:
 def _rates(analysis: Analysis) -> tuple[RateRow, ...]:
     return tuple(
         RateRow(
-            answer=_short(rate.band) + (" or stronger" if rate.band in (Band.WEAK, Band.MODERATE) else ""),
+            answer=_short(rate.band)
+            + (" or stronger" if rate.band in (Band.WEAK, Band.MODERATE) else ""),
             authentic=_frequency(rate.real_flagged, rate.n_real),
             manipulated=_frequency(rate.fake_flagged, rate.n_fake),
             here=rate.band is analysis.verdict.band,
@@ -318,7 +317,9 @@ def _clip_facts(analysis: Analysis) -> Facts:
         ("Coding", f"{video.codec}, {video.pixel_format}, in {video.container}"),
     ]
     tags = [(f"Tag: {key}", value) for key, value in printed_tags(video)]
-    return tuple((visible(file_name(key)), visible(file_name(value))) for key, value in facts + tags)
+    return tuple(
+        (visible(file_name(key)), visible(file_name(value))) for key, value in facts + tags
+    )
 
 
 def _detector_facts(analysis: Analysis) -> Facts:

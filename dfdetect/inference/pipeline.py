@@ -7,12 +7,12 @@ stay, until their batch is scored, and one small still a person.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ from dfdetect.types import (
 Progress = Callable[[int, int], None]
 
 BATCH_FACES = 16
+LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Analyzer:
 
     detector: LoadedDetector
     finder: FaceFinder
-    sampler: FrameSampler = FrameSampler(allow_neighbours=True)
-    gates: QualityGates = QualityGates()
+    sampler: FrameSampler = field(default_factory=partial(FrameSampler, allow_neighbours=True))
+    gates: QualityGates = field(default_factory=QualityGates)
     finder_name: str = ""
 
     def analyze(self, path: Path, progress: Progress | None = None) -> Analysis:
@@ -189,7 +190,7 @@ def analyze(
     detector: LoadedDetector | Path | str | None = None,
     finder: FaceFinder | str | None = None,
     frames: int = 32,
-    limits: DecodeLimits = DecodeLimits(),
+    limits: DecodeLimits = LIMITS,
     progress: Progress | None = None,
 ) -> Analysis:
     """Examine one clip and return all that was found; nothing is written.
@@ -259,11 +260,11 @@ class _Collector:
     video_id: str
     seed: str
     watch: _Stopwatch
-    sampled: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    sampled: list[tuple[int, float]] = field(default_factory=list)
     n_without_face: int = 0
-    faces: dict[int, list[Face]] = dataclasses.field(default_factory=dict)
-    stills: dict[int, Still] = dataclasses.field(default_factory=dict)
-    _largest: dict[int, float] = dataclasses.field(default_factory=dict)
+    faces: dict[int, list[Face]] = field(default_factory=dict)
+    stills: dict[int, Still] = field(default_factory=dict)
+    _largest: dict[int, float] = field(default_factory=dict)
 
     def batches(self, stream: FrameStream, done: Callable[[int], None]) -> Iterator[CropBatch]:
         keys: list[CropKey] = []
@@ -367,7 +368,7 @@ def _frames_wanted(sampler: FrameSampler, video: VideoInfo) -> int:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    facts = os.stat(path)
+    facts = path.stat()
     return facts.st_size, facts.st_mtime_ns
 
 

@@ -71,11 +71,11 @@ def render_html(page: Page) -> str:
 
 
 def encode_document(document: dict[str, Json]) -> bytes:
-    """Return a report's data as readable ASCII JSON with sorted keys.
+    r"""Return a report's data as readable ASCII JSON with sorted keys.
 
     Example:
         >>> encode_document({"b": 1, "a": "é"})
-        b'{\\n  "a": "\\\\u00e9",\\n  "b": 1\\n}\\n'
+        b'{\n  "a": "\\u00e9",\n  "b": 1\n}\n'
     """
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=True)
     return (text + "\n").encode("ascii")

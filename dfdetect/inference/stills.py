@@ -26,7 +26,7 @@ def make_still(frame: Frame, face: Face, others: Sequence[Face], seed: str) -> S
     height, width = frame.image.shape[:2]
     scale = min(1.0, LONG_SIDE_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    clear: Image = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    clear = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     box = _scaled(face.box, scale)
     rest = tuple(_scaled(other.box, scale) for other in others)
     return Still(

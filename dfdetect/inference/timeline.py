@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,9 +143,9 @@ def _cells(
     times = [time_s for _, time_s in sampled]
     if not times:
         return {}
-    middles = [(a + b) / 2 for a, b in zip(times, times[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(times)]
     edges = [0.0, *middles, max(duration_s, times[-1])]
-    spans = zip(edges, edges[1:], strict=False)
+    spans = itertools.pairwise(edges)
     return {index: span for (index, _), span in zip(sampled, spans, strict=True)}
 
 

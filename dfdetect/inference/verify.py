@@ -64,7 +64,8 @@ def verify_report(
 
     Args:
         report_json: The `report.json`; its page is looked for beside it.
-        clip: The clip. None: a file of the reported name beside the report, or up to two folders up.
+        clip: The clip. None: a file of the reported name beside the report, or up to two
+            folders above.
         weights: The weights. None: those that come with this installation.
 
     Raises:
@@ -118,8 +119,9 @@ def read_report(path: Path) -> dict[str, Any]:
             f"{path.name!r} is no report of schema {SCHEMA} {SCHEMA_VERSION}; check it with the "
             "version of dfdetect that wrote it"
         )
-    _check_shape(document, path)
-    return document
+    checked: dict[str, Any] = document
+    _check_shape(checked, path)
+    return checked
 
 
 def _check_shape(document: dict[str, Any], path: Path) -> None:

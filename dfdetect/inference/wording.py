@@ -43,9 +43,7 @@ def visible(text: str) -> str:
         >>> visible("a\nb")
         'a⟨U+000A⟩b'
     """
-    return "".join(
-        f"⟨U+{ord(letter):04X}⟩" if _hides(letter) else letter for letter in text
-    )
+    return "".join(f"⟨U+{ord(letter):04X}⟩" if _hides(letter) else letter for letter in text)
 
 
 def _hides(letter: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
@@ -27,6 +28,8 @@ from dfdetect.media.packets import (
 from dfdetect.media.source import DecodeLimits, opened_video, printable
 from dfdetect.media.timeline import Timeline
 from dfdetect.types import Image, VideoInfo
+
+MAX_THREADS = 8
 
 _CV_TURNS = {1: cv2.ROTATE_90_CLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -87,6 +90,8 @@ def decoded(
     """
     context = stream.codec_context
     context.thread_type = "AUTO"
+    # every thread holds frames of its own: 16 of them take 1080p over half a gigabyte
+    context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
     is_h264, extradata = context.codec.canonical_name == "h264", context.extradata
     skips = exactly is not None and timeline.timed
     position, n_shown = -1, 0
@@ -127,7 +132,8 @@ class RgbConverter:
             av.FFmpegError: The pixel format cannot be converted.
         """
         image: Image = np.asarray(
-            self._reformatter.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8
+            self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(),
+            dtype=np.uint8,
         )
         # the matrix belongs to the stream; looking at it again would keep every frame in memory
         # until the garbage collector runs, for PyAV ties frame and side data to each other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -175,15 +175,3 @@ def installed(project_root: Path) -> Command:
         return Answer(done.returncode, out, err)
 
     return run
-
-
-def json_without_times(content: bytes) -> dict[str, object]:
-    """Return a report's data less the fields that hold times."""
-    import json
-
-    document = json.loads(content)
-    document.pop("time")
-    return document
-
-
-__all__: Sequence[str] = ()

@@ -95,7 +95,7 @@ def test_several_clips_keep_apart(predict: Predict, tmp_path: Path, clips: Modul
         clips.write_clip(place / "clip.mp4", 5 if number < 2 else 6)
     answer = predict(*(place / "clip.mp4" for place in places))
     assert answer.code == 4
-    assert len(reports(tmp_path)) == len({line for line in answer.lines[3::4]}) == 3
+    assert len(reports(tmp_path)) == len(set(answer.lines[3::4])) == 3
     assert answer.err.count("Reading clip.mp4 …") == 3
 
 

@@ -11,7 +11,22 @@ from typing import Any
 
 Command = Callable[..., Any]
 
-HEAVY = ["torch", "torchvision", "timm", "lightning", "sklearn", "scipy", "pandas", "matplotlib", "pyarrow", "hydra", "omegaconf", "dfdetect.training", "dfdetect.data", "dfdetect.config"]
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "pyarrow",
+    "hydra",
+    "omegaconf",
+    "dfdetect.training",
+    "dfdetect.data",
+    "dfdetect.config",
+)
 
 
 def seconds_to_first_line(root: Path, words: list[str]) -> float:

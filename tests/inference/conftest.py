@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -181,3 +182,44 @@ def clips_of_each_band() -> dict[Band, Analysis]:
     }
     assert all(analysis.verdict.band is band for band, analysis in found.items())
     return found
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded Meso4 as ONNX; its training is claimed in this temporary folder only."""
+    import torch
+
+    from dfdetect.detectors import create_detector
+    from dfdetect.detectors.checkpoint import make_header, save_checkpoint
+    from dfdetect.export import export_onnx
+
+    pytest.importorskip("onnxscript", reason="exporting needs the extra dfdetect[export]")
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(5)
+    network = create_detector("meso4").eval()
+    for calibration in (CALIBRATION, None):
+        header = make_header(
+            network,
+            trained=True,
+            calibration=calibration,
+            provenance={"trained_on": "nothing: a test"},
+        )
+        name = "tiny" if calibration else "uncalibrated"
+        save_checkpoint(folder / f"{name}.safetensors", network, header)
+        export_onnx(folder / f"{name}.safetensors", folder / f"{name}.onnx")
+    return folder / "tiny.onnx"
+
+
+@pytest.fixture(scope="session")
+def portrait_clip(
+    clips: ModuleType, portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Three seconds of a portrait that drifts to the right."""
+    pictures = [
+        np.ascontiguousarray(portrait[:360, start : start + 400])
+        for start in np.linspace(80, 20, 60).astype(int)
+    ]
+    path: Path = clips.write_clip(
+        tmp_path_factory.mktemp("clips") / "portrait.mp4", pictures, fps=20
+    )
+    return path

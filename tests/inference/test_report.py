@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -107,9 +108,7 @@ def test_the_page_has_no_script_and_asks_for_nothing(
         if attributes.get("http-equiv") == "Content-Security-Policy"
     ]
     assert policy
-    assert str(policy[0]).startswith(
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    )
+    assert str(policy[0]).startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "http://" not in html
     assert "https://" not in html
@@ -127,7 +126,7 @@ def test_a_screen_reader_finds_its_way(
     assert counts["main"] == counts["h1"] == 1
     assert counts["header"] == counts["footer"] == 1
     assert page.headings[0] == 1
-    steps = zip(page.headings, page.headings[1:], strict=False)
+    steps = pairwise(page.headings)
     assert all(later <= earlier + 1 for earlier, later in steps)
     assert counts["caption"] == counts["table"]
     assert all(attributes.get("scope") in {"row", "col"} for attributes in page.all("th"))

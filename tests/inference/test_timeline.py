@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ def test_spans_are_the_runs_of_frames_with_the_person(present: list[bool]) -> No
         drawn[first : last + 1] = [True] * span.n_faces
     assert drawn == present
     ends = [(span.start_s, span.end_s) for span in spans]
-    assert all(end < start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in pairwise(ends))
 
 
 @given(st.floats(0.01, 4 * 3600))
@@ -67,8 +68,8 @@ def test_bars_and_gaps_tile_the_clip(
             assert len(chart.bars) == len(track.faces)
             covered = sum(gap.width for gap in chart.gaps) + chart.width / 32 * len(track.faces)
             assert abs(covered - chart.width) < 0.1
-            assert all(0 <= bar.x and bar.x + bar.width <= chart.width + 0.1 for bar in chart.bars)
-            assert all(0 <= bar.y and bar.y + bar.height <= chart.axis_y for bar in chart.bars)
+            assert all(bar.x >= 0 and bar.x + bar.width <= chart.width + 0.1 for bar in chart.bars)
+            assert all(bar.y >= 0 and bar.y + bar.height <= chart.axis_y for bar in chart.bars)
 
 
 def test_gaps_stand_where_the_person_is_not_seen(clips_of_each_band: dict[str, Analysis]) -> None:

@@ -77,9 +77,7 @@ def test_one_flipped_bit_is_found(
 
 
 @pytest.mark.parametrize("part", ["clip", "weights", "report.html"])
-def test_a_missing_part_is_named(
-    report: ReportFiles, clip: Path, weights: Path, part: str
-) -> None:
+def test_a_missing_part_is_named(report: ReportFiles, clip: Path, weights: Path, part: str) -> None:
     {"clip": clip, "weights": weights, "report.html": report.html}[part].unlink()
     result = verify_report(report.json, clip, weights)
     assert [line.part for line in result.lines if line.check is Check.MISSING] == [part]
