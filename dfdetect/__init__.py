@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dfdetect.detectors.checkpoint import load_detector
     from dfdetect.evaluation.evaluate import evaluate
     from dfdetect.inference import analyze, write_report
-    from dfdetect.training.fit import fit
+    from dfdetect.training import fit
 
     __version__: str
 
@@ -47,7 +47,7 @@ _HOMES = {
     "create_detector": "dfdetect.detectors",
     "evaluate": "dfdetect.evaluation.evaluate",
     "extract_crops": "dfdetect.data.crops",
-    "fit": "dfdetect.training.fit",
+    "fit": "dfdetect.training",
     "load_detector": "dfdetect.detectors.checkpoint",
     "write_report": "dfdetect.inference",
 }

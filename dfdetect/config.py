@@ -97,11 +97,18 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """`dfdetect export`: a checkpoint in, its ONNX twin out, equal within `tolerance` (logits)."""
+    """`dfdetect export`: a checkpoint in, its ONNX twin out, equal within `tolerance` (logits).
+
+    With `bundle`, `out` is a folder that receives what a release ships: checkpoint, twin, hashes
+    and a card, which states `results` (folders of `dfdetect evaluate`) and the text in `limits`.
+    """
 
     checkpoint: Path
     out: Path
     tolerance: float
+    bundle: bool
+    results: tuple[Path, ...]
+    limits: Path
 
 
 SETTINGS: Mapping[str, type] = {
@@ -162,7 +169,8 @@ def _schema_type(hint: Any) -> Any:
     if origin is tuple and arguments[-1] is Ellipsis:
         return list[_schema_type(arguments[0])]  # type: ignore[misc]
     if origin in (typing.Union, types.UnionType):
-        return typing.Union[tuple(_schema_type(argument) for argument in arguments)]
+        # omegaconf has no other way to write a union that is put together here
+        return typing.Union[tuple(map(_schema_type, arguments))]  # noqa: UP007
     if origin is not None and issubclass(origin, Mapping):
         return dict[str, Any]
     # a path prints as plain text in `--cfg job`; it becomes a Path with the settings
@@ -177,7 +185,8 @@ def settings_from(config: DictConfig, kind: type[T]) -> T:
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        plain.pop("paths", None)  # type: ignore[union-attr, call-overload]
+        assert isinstance(plain, dict)  # noqa: S101 — a DictConfig is nothing else
+        plain.pop("paths", None)
     except MissingMandatoryValue as error:
         key = error.full_key or str(error)
         raise UsageError(f"{key} has no value yet; give it on the command line: {key}=…") from None

@@ -7,8 +7,8 @@ batch is free, the size fixed. Needs the extra `dfdetect[export]` and torch ≥ 
 
 from __future__ import annotations
 
-import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from dfdetect.detectors.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_detector,
+    save_checkpoint,
     write_weights_list,
 )
 from dfdetect.detectors.onnx_file import seal
@@ -97,20 +98,32 @@ def export_onnx(checkpoint: Path, out: Path, *, tolerance: float = 1e-4) -> Expo
     )
 
 
-def bundle(checkpoint: Path, folder: Path = WEIGHTS_DIR) -> ExportReport:
+def bundle(
+    checkpoint: Path,
+    folder: Path = WEIGHTS_DIR,
+    *,
+    tolerance: float = 1e-4,
+    facts: Sequence[tuple[str, str]] = (),
+) -> ExportReport:
     """Make a checkpoint the detector that ships with dfdetect: weights, ONNX twin, their hashes.
 
-    Writes `default.safetensors`, `default.onnx` and `WEIGHTS.sha256` into `folder`; the card
-    `default.md` is for whoever trained it to write.
+    Writes `default.safetensors`, `default.onnx` and `WEIGHTS.sha256` into `folder`.
+
+    Args:
+        checkpoint: A trained `.safetensors` file.
+        folder: Where to write.
+        tolerance: As for `export_onnx`.
+        facts: Pairs that both headers' provenance shall hold too, such as what was measured.
 
     Raises:
         UsageError, UntrustedCheckpoint, ContractError: As `export_onnx`.
     """
-    report = export_onnx(checkpoint, folder / "default.onnx")
+    trained = load_checkpoint(checkpoint)
+    kept = (pair for pair in trained.header.provenance if pair[0] not in dict(facts))
+    header = replace(trained.header, provenance=tuple(sorted((*kept, *facts))))
     default = folder / "default.safetensors"
-    if checkpoint.resolve() != default.resolve():
-        with written_whole(default) as part:
-            shutil.copyfile(checkpoint, part)
+    save_checkpoint(default, trained.network, header, half=True)
+    report = export_onnx(default, folder / "default.onnx", tolerance=tolerance)
     write_weights_list(folder)
     return report
 

@@ -347,12 +347,14 @@ class TrackAnalysis:
     """All that was found about one person over time.
 
     `usable` says of each face whether it was good enough to be judged; `score` is over those
-    faces, None where there are none.
+    faces, None where there are none. `followed` is False for a face seen in passing: in too few
+    frames to count as one of the clip's people, and often no face at all.
     """
 
     track_id: int
     faces: tuple[ScoredFace, ...]
     usable: tuple[bool, ...]
+    followed: bool
     spans: tuple[Span, ...]
     score: TrackScore | None
     still: Still

@@ -40,7 +40,9 @@ def main() -> int:
             text=True,
             check=True,
         ).stdout.strip()
-        _run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel)
+        _run(
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel
+        )
         # appended after the wheel's own folder; an editable install of the checkout is left out
         # because .pth files are only read in site folders proper
         (Path(site) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")

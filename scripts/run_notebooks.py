@@ -20,7 +20,7 @@ def main(folder: Path) -> int:
         print(f"{folder} holds no notebook", file=sys.stderr)
         return 2
     for path in notebooks:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         with tempfile.TemporaryDirectory() as scratch:
             NotebookClient(
                 notebook,

@@ -1,4 +1,4 @@
-"""What each laboratory verb does with its settings: one library call, and lines that say the result."""
+"""What each laboratory verb does: one library call, and lines that say what came out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dfdetect.config import EvaluateSettings, ExportSettings, ExtractSettings, I
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.provenance import sha256_file
 from dfdetect.training.settings import FitSettings
 
 S = TypeVar("S")
@@ -58,7 +59,7 @@ def train(settings: FitSettings) -> None:
     """Train a detector and say which checkpoint was selected and on what."""
     from dfdetect.training import fit
 
-    result = fit(settings)
+    result = fit(settings, _command())
     if not result.finished:
         say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
     say(f"selected on val: step {result.best_step}, mean video AUC {result.best_auc:.4f}")
@@ -89,11 +90,27 @@ def evaluate(settings: EvaluateSettings) -> None:
 
 
 def export(settings: ExportSettings) -> None:
-    """Write a checkpoint's ONNX twin and say how closely the two agree."""
-    from dfdetect.export import export_onnx
+    """Write a checkpoint's ONNX twin, or all that is bundled, and say how closely they agree."""
+    from dfdetect.export import bundle, export_onnx
 
-    result = export_onnx(settings.checkpoint, settings.out, tolerance=settings.tolerance)
-    say(f"logits agree within {result.max_difference:.1e}: {settings.out}")
+    if not settings.bundle:
+        report = export_onnx(settings.checkpoint, settings.out, tolerance=settings.tolerance)
+    else:
+        from dfdetect.detectors.checkpoint import read_header
+        from dfdetect.evaluation.card import headline, read_measurement, write_card
+
+        measured = [read_measurement(folder) for folder in settings.results]
+        report = bundle(
+            settings.checkpoint,
+            settings.out,
+            tolerance=settings.tolerance,
+            facts=headline(measured),
+        )
+        weights = settings.out / "default.safetensors"
+        hashes = [(path.name, sha256_file(path)) for path in (weights, report.path)]
+        limits = settings.limits.read_text(encoding="utf-8")
+        write_card(settings.out / "default.md", read_header(weights), hashes, limits, measured)
+    say(f"logits agree within {report.max_difference:.1e}: {report.path}")
 
 
 def in_subfolder(settings: S, folder: Path) -> S:

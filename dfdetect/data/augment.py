@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dfdetect.types import Image
 
@@ -77,13 +78,14 @@ def augment(
     strength = rng.uniform(-1.0, 1.0, 6)
     picture = _region(crop, share, (shift[0], shift[1]), size)
     if flip < settings.flip:
-        picture = cv2.flip(picture, 1)
+        picture = picture[:, ::-1]
     if colour < settings.colour:
         picture = _recolour(picture, strength[:3] * settings.colour_high)
     if grey < settings.grey:
-        picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        picture = _uint8(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB))
     if blur < settings.blur:
-        picture = cv2.GaussianBlur(picture, (0, 0), 0.5 + abs(strength[3]))
+        picture = _uint8(cv2.GaussianBlur(picture, (0, 0), 0.5 + abs(strength[3])))
     if resize < settings.resize:
         picture = _down_and_up(picture, 1 - (1 - settings.resize_low) * abs(strength[4]))
     if noise < settings.noise:
@@ -104,24 +106,23 @@ def _region(crop: Image, share: float, shift: tuple[float, float], size: int) ->
         return np.ascontiguousarray(region)
     # area averaging keeps fine artefacts from aliasing; it cannot enlarge
     shrink = cv2.INTER_AREA if cut > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(region, (size, size), interpolation=shrink), dtype=np.uint8)
+    return _uint8(cv2.resize(region, (size, size), interpolation=shrink))
 
 
-def _recolour(picture: Image, change: np.ndarray) -> Image:
+def _recolour(picture: Image, change: NDArray[np.float64]) -> Image:
     brightness, contrast, saturation = change
     pixels = picture.astype(np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
     pixels = grey + (pixels - grey) * (1 + saturation)
     pixels = (pixels - pixels.mean()) * (1 + contrast) + pixels.mean() * (1 + brightness)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return _uint8(np.clip(pixels, 0, 255))
 
 
 def _down_and_up(picture: Image, share: float) -> Image:
     size = picture.shape[0]
     small = max(8, round(size * share))
     reduced = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
-    restored = cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(restored, dtype=np.uint8)
+    return _uint8(cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def _noisy(picture: Image, deviation: float, rng: np.random.Generator) -> Image:
@@ -133,5 +134,9 @@ def _jpeg(picture: Image, quality: int) -> Image:
     _, encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return _uint8(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+
+
+def _uint8(picture: object) -> Image:
+    # OpenCV's stubs do not know that a picture keeps its type
+    return np.asarray(picture, dtype=np.uint8)

@@ -222,8 +222,6 @@ def _videos(
     return tuple(found)
 
 
-def _draw(
-    videos: Sequence[Sequence[StoredFace]], rng: np.random.Generator
-) -> StoredFace:
+def _draw(videos: Sequence[Sequence[StoredFace]], rng: np.random.Generator) -> StoredFace:
     video = videos[int(rng.integers(len(videos)))]
     return video[int(rng.integers(len(video)))]

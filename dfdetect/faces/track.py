@@ -36,17 +36,17 @@ class TrackRules:
     people at most 0.74; 98 % of neighbouring frames of one shot are at least 0.80 alike.
     """
 
-    start_at: float = START_CONFIDENCE
-    key_every: int = 4
+    start_at: float = START_CONFIDENCE  # confidence that a face needs to start a track
+    key_every: int = 4  # at the latest every so many frames one is searched whole
     max_regions: int = 3  # more regions cost as much as the whole frame
-    max_gap_s: float = 2.0
-    cut_below: float = 0.8
+    max_gap_s: float = 2.0  # after a longer time any face may be anybody
+    cut_below: float = 0.8  # likeness of neighbouring frames
     patience: int = 1  # frames that a face may be missing before its track ends
-    reach: float = 1.5  # face sides between neighbouring faces
-    stride: float = 3.0
+    reach: float = 1.5  # distance of neighbouring faces, in face sides
+    stride: float = 3.0  # the same of a walker
     max_growth: float = 1.6  # larger over smaller side of neighbouring faces
-    alike_near: float = 0.55
-    alike_far: float = 0.72
+    alike_near: float = 0.55  # likeness needed of a face that did not move
+    alike_far: float = 0.72  # and of one at `reach` or beyond, or in doubt
 
 
 @dataclass(slots=True)

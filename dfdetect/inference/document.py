@@ -193,6 +193,7 @@ def _track(analysis: Analysis, track: TrackAnalysis) -> dict[str, Json]:
         ],
         "n_faces": len(track.faces),
         "n_usable": sum(track.usable),
+        "followed": track.followed,
         "logit": _rounded(track.score.logit if track.score else None, 4),
         "p_fake": _rounded(track.score.p_fake if track.score else None, 4),
         "lr": _ratio(verdict.likelihood_ratio),

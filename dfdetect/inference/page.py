@@ -123,20 +123,18 @@ class Page:
 def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page:
     """Put an analysis into words.
 
-    Args:
-        analysis: What was found.
-        reveal: Whether stills show faces as filmed.
-        content_sha256: The hash of the report's data, printed so that the two files are tied.
+    `reveal` shows faces as filmed; `content_sha256`, the hash of the report's data, is printed so
+    that the two files are tied to each other.
     """
     verdict, skipped = analysis.verdict, dict(analysis.skipped)
-    is_picture = len(analysis.sampled) == 1 and analysis.video.duration_s <= 0.1
-    order = sorted(analysis.tracks, key=lambda track: _importance(analysis, track))
-    drawn = sorted(order[:MOST_DRAWN], key=lambda track: track.track_id)
-    rest = sorted(order[MOST_DRAWN:], key=lambda track: track.track_id)
+    is_picture = len(analysis.sampled) == 1 and analysis.video.n_frames in (1, None)
     views = {
         track.track_id: _person(analysis, track, reveal=reveal, drawn=not is_picture)
-        for track in order
+        for track in analysis.tracks
     }
+    followed = [track for track in analysis.tracks if track.followed]
+    ranked = sorted(followed, key=lambda track: _importance(analysis, track))
+    drawn = {track.track_id for track in ranked[:MOST_DRAWN]}
     subject = views.get(verdict.track_id) if verdict.track_id is not None else None
     return Page(
         name=visible(file_name(analysis.video.path.name)),
@@ -149,9 +147,9 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         is_flagged=verdict.band in FLAGGED,
         is_picture=is_picture,
         revealed=reveal and bool(analysis.tracks),
-        n_people=len(views),
-        people=tuple(views[track.track_id] for track in drawn),
-        others=tuple(views[track.track_id] for track in rest),
+        n_people=len(followed),
+        people=tuple(view for track_id, view in views.items() if track_id in drawn),
+        others=tuple(view for track_id, view in views.items() if track_id not in drawn),
         frames_note=_frames_note(analysis, is_picture),
         has_audio=analysis.video.has_audio,
         skipped=tuple((text, f"{skipped[key]:,}") for key, text in SKIPPED_WORDS.items()),
@@ -294,6 +292,11 @@ def _frames_note(analysis: Analysis, is_picture: bool) -> str:
     sampling, video = analysis.sampling, analysis.video
     claimed = f" of about {video.n_frames:,}" if video.n_frames else ""
     seen = {scored.face.frame_index for track in analysis.tracks for scored in track.faces}
+    if video.path.is_dir():
+        return (
+            f"{len(analysis.sampled):,}{claimed} pictures were looked at, in the order of their "
+            f"names; {len(seen):,} of them show a face. The report times them at one a second."
+        )
     return (
         f"{len(analysis.sampled):,}{claimed} frames were looked at, "
         f"{'spread evenly over the whole clip' if sampling.rule == 'even' else sampling.rule}; "

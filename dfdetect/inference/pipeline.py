@@ -51,7 +51,7 @@ from dfdetect.types import (
 
 Progress = Callable[[int, int], None]
 
-BATCH_FACES = 16
+BATCH_FACES = 4  # larger ones are no faster on a processor, and cost memory
 LIMITS = DecodeLimits()
 
 
@@ -144,6 +144,7 @@ class Analyzer:
                 track_id=track_id,
                 faces=faces,
                 usable=tuple(self._is_usable(scored.face) for scored in faces),
+                followed=2 * len(faces) >= min(self.gates.min_faces, n_frames),
                 spans=find_spans(collector.sampled, faces),
                 score=evidence[track_id].score,
                 still=collector.stills[track_id],

@@ -21,7 +21,7 @@ class DetectorModule(lightning.LightningModule):
     def __init__(self, network: Detector, settings: FitSettings) -> None:
         """Wrap a network from `create_detector`."""
         super().__init__()
-        self.network: Detector = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Detector = network.to(memory_format=torch.channels_last)
         self.settings = settings
         self.step = 0
         decay = settings.optim.ema_decay

@@ -49,4 +49,5 @@ def averaged(network: Detector, decay: float) -> AveragedModel:
 
     Source: Tarvainen and Valpola, "Mean teachers are better role models", NIPS 2017, section 2.
     """
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)

@@ -60,13 +60,14 @@ class TrainerSettings:
 class ValidationSettings:
     """How the validation split is used.
 
-    At most `faces_per_video` faces of a video are scored for selection, all of them for the
-    calibration, which is fitted to the videos of `calibrate_on`: datasets of clips, like those
-    that the detector will be asked about.
+    At most `faces_per_video` faces of a video are scored for selection. The calibration is fitted
+    to all faces of the val videos of `calibrate_on`, stores of clips that were cut out with the
+    detector's own crop policy, so that it sees the pixels that `predict` will; where none is
+    named, to the val videos of the stores that were trained on.
     """
 
     faces_per_video: int
-    calibrate_on: tuple[str, ...]
+    calibrate_on: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)

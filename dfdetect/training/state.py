@@ -1,4 +1,4 @@
-"""What a run needs to go on where it stopped: tensors in safetensors, numbers in JSON, no pickle."""
+"""What a run needs to go on where it stopped: tensors and numbers in safetensors, no pickle."""
 
 from __future__ import annotations
 

@@ -87,24 +87,23 @@ def aucs(videos: VideoLogits) -> tuple[DatasetAuc, ...]:
     return tuple(found)
 
 
-def calibration(videos: VideoLogits, datasets: Sequence[str]) -> Calibration:
-    """Fit the likelihood ratio to the validation videos of some datasets (none named: all).
+def calibration(videos: VideoLogits) -> Calibration:
+    """Fit the likelihood ratio to one logit a validation video.
 
     Raises:
         UsageError: A class has too few videos, or higher logits do not go with fakes.
     """
-    chosen = set(datasets) or set(videos.datasets)
-    here = [i for i, dataset in enumerate(videos.datasets) if dataset in chosen]
+    names = ", ".join(sorted(set(videos.datasets)))
     try:
         return fit_platt(
-            [videos.logits[i] for i in here],
-            [videos.labels[i] for i in here],
-            set_name=f"{', '.join(sorted(chosen))} (val split, one logit a video)",
+            videos.logits,
+            videos.labels,
+            set_name=f"{names} (val split, one logit a video)",
             date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-            groups=[videos.groups[i] for i in here],
+            groups=videos.groups,
         )
     except ValueError as error:
         raise UsageError(
-            f"the val videos of {', '.join(sorted(chosen))} do not suffice to calibrate ({error}); "
-            "index with a larger share: split.val=0.2"
+            f"the val videos of {names} do not suffice to calibrate ({error}); index with a larger "
+            "share: split.val=0.2"
         ) from error

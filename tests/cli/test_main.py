@@ -136,7 +136,6 @@ def test_a_terminal_gets_a_bar_and_a_log_does_not(monkeypatch: pytest.MonkeyPatc
 
 
 def test_index_reaches_hydra(dfdetect: Command, tmp_path: Path) -> None:
-    pytest.importorskip("dfdetect.training.fit")
     answer = dfdetect("index", "dataset=folder", f"data_root={tmp_path}", "no_such_key=1")
     assert answer.code == 2
     assert "no_such_key" in answer.out + answer.err

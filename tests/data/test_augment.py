@@ -9,20 +9,27 @@ from hypothesis import strategies as st
 
 from dfdetect.data.augment import NO_AUGMENT, AugmentSettings, augment, face_region
 
-ALWAYS = AugmentSettings(
-    1.0, 1.4, 0.1, 1.0, 1.0, 0.3, 1.0, 1.0, 1.0, 0.3, 1.0, 10.0, 1.0, 40
-)
+ALWAYS = AugmentSettings(1.0, 1.4, 0.1, 1.0, 1.0, 0.3, 1.0, 1.0, 1.0, 0.3, 1.0, 10.0, 1.0, 40)
 
 
 def ramp(side: int) -> np.ndarray:
     column = np.linspace(0, 255, side).astype(np.uint8)
-    return np.stack([np.tile(column, (side, 1)), np.tile(column[:, None], (1, side)),
-                     np.full((side, side), 128, np.uint8)], axis=2)
+    return np.stack(
+        [
+            np.tile(column, (side, 1)),
+            np.tile(column[:, None], (1, side)),
+            np.full((side, side), 128, np.uint8),
+        ],
+        axis=2,
+    )
 
 
 @given(
-    st.integers(9, 200), st.sampled_from([16, 32, 64]), st.integers(0, 2**32),
-    st.floats(1.0, 2.0), st.booleans(),
+    st.integers(9, 200),
+    st.sampled_from([16, 32, 64]),
+    st.integers(0, 2**32),
+    st.floats(1.0, 2.0),
+    st.booleans(),
 )
 def test_any_crop_gives_the_wanted_size_and_repeats(
     side: int, size: int, seed: int, scale: float, everything: bool

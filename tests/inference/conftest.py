@@ -98,6 +98,7 @@ def made_up(
             track_id=number,
             faces=found,
             usable=tuple(gates.is_usable(each.face.quality) for each in found),
+            followed=2 * len(found) >= min(gates.min_faces, n_frames),
             spans=find_spans(sampled, found),
             score=evidence[number].score,
             still=make_still(

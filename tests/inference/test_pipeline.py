@@ -96,7 +96,6 @@ def test_the_report_stands_its_own_check(
 ) -> None:
     report = write_report(analysis, tmp_path)
     assert verify_report(report.json, portrait_clip, tiny_weights).is_complete
-    os.chmod(report.json, 0o444)
 
 
 def test_the_still_shows_no_face(analysis: Analysis) -> None:
@@ -149,9 +148,7 @@ def test_one_picture_and_a_folder_of_pictures(
     assert verify_report(tmp_path / "b" / "report.json", folder, tiny_weights).is_complete
 
 
-def test_an_uncalibrated_detector_gives_no_verdict(
-    portrait_clip: Path, tiny_weights: Path
-) -> None:
+def test_an_uncalibrated_detector_gives_no_verdict(portrait_clip: Path, tiny_weights: Path) -> None:
     with pytest.raises(UntrustedCheckpoint, match="no calibration"):
         analyze(portrait_clip, detector=tiny_weights.with_name("uncalibrated.onnx"))
 
@@ -230,17 +227,21 @@ def test_one_full_frame_is_alive_at_a_time(portrait_clip: Path, tiny_weights: Pa
 def measure(tiny_weights: Path) -> Callable[[Path], dict[str, float | str]]:
     """Analyse a clip in a fresh interpreter and tell what it imported and needed."""
     program = f"""
-import json, resource, sys, time
+import json, sys, time
+from pathlib import Path
 first = []
 start = time.perf_counter()
 from dfdetect.inference import analyze, write_report
 done = lambda *_: first.append(time.perf_counter() - start)
 found = analyze(sys.argv[1], detector={str(tiny_weights)!r}, progress=done)
 write_report(found, sys.argv[2])
+# not getrusage: its peak is that of the process which started this one
+status = Path("/proc/self/status")
+status = status.read_text() if status.exists() else "VmHWM: 0"
 print(json.dumps({{
     "modules": " ".join(sys.modules),
     "first_s": first[0],
-    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "peak_mb": int(status.partition("VmHWM:")[2].split()[0]) / 1024,
     "persons": len(found.tracks),
     "band": found.verdict.band.value,
 }}))
@@ -267,6 +268,7 @@ def test_no_heavy_package_is_imported(
 
 
 @pytest.mark.shared
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_1080p_clip_fits_into_500_mb(
     measure: Callable[..., dict[str, float]], shared_data: Path, tmp_path: Path
 ) -> None:
@@ -285,6 +287,4 @@ def test_research_clips_from_end_to_end(
     paths = sorted((shared_data / "clips" / "FaceForensics++").rglob("*.mp4"))
     found = analyze(paths[place], detector=tiny_weights)
     assert len(found.tracks) >= 1
-    assert verify_report(
-        write_report(found, tmp_path).json, paths[place], tiny_weights
-    ).is_complete
+    assert verify_report(write_report(found, tmp_path).json, paths[place], tiny_weights).is_complete

@@ -241,8 +241,12 @@ def test_the_command_names_the_file_in_a_shell(
 ) -> None:
     command = reproduce_command(make_analysis(name=name), reveal=False)
     tail = command.removeprefix("dfdetect predict ")
-    printed = subprocess.run(["bash", "-c", f"printf %s {tail}"], capture_output=True, check=True)
-    assert (tmp_path / printed.stdout.decode()).name == name
+    printed = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {tail}"], capture_output=True, check=True
+    )
+    first, *flags, _ = printed.stdout.decode().split("\0")
+    assert Path(first).name == name
+    assert flags == ["--detector", "WEIGHTS"]
     assert "\n" not in command
     assert not printed.stdout.startswith(b"-")
 
@@ -325,6 +329,17 @@ def test_the_json_holds_the_hash_of_the_page(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
+def test_a_face_in_passing_is_no_person_of_the_clip(
+    make_analysis: Callable[..., Analysis], make_person: Callable[..., object], tmp_path: Path
+) -> None:
+    page = page_of(make_analysis(make_person(-3.0), make_person(-3.0, frames=[4])), tmp_path)
+    assert "One person was followed." in page.words
+    assert "Person B No signs found" not in page.words
+    assert "Others, seen in passing or less often" in page.words
+    only = page_of(make_analysis(make_person(-3.0, frames=[4])), tmp_path)
+    assert "Nobody was seen long enough to be followed." in only.words
+
+
 def test_a_crowd_is_not_a_wall_of_timelines(
     make_analysis: Callable[..., Analysis], make_person: Callable[..., object], tmp_path: Path
 ) -> None:
@@ -332,5 +347,5 @@ def test_a_crowd_is_not_a_wall_of_timelines(
     page = page_of(make_analysis(*crowd), tmp_path)
     assert page.words.count("Timeline of person") == 0
     assert sum("drawing" in (each.get("class") or "") for each in page.all("svg")) == 12
-    assert "Others, seen less often" in page.words
+    assert "Others, seen in passing or less often" in page.words
     assert "Person AD" in page.words

@@ -10,19 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from dfdetect.data.augment import NO_AUGMENT
 from dfdetect.data.batches import Source
 from dfdetect.data.crops import CropStore
-from dfdetect.detectors import create_detector, load_detector
+from dfdetect.detectors import load_detector
 from dfdetect.detectors.checkpoint import load_checkpoint
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.training import FitSettings, fit
-from dfdetect.training.losses import binary_cross_entropy
-from dfdetect.training.optim import adamw, averaged
 from dfdetect.training.state import FILE
 
 
@@ -86,7 +82,7 @@ def test_a_killed_run_resumes_to_the_same_weights(settings: FitSettings, tmp_pat
     process.wait()
     assert (run_dir / FILE).is_file(), "the run never saved its state"
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    one, other = weights(settings.run_dir / "last.safetensors"), weights(run_dir / "last.safetensors")
+    one, other = (weights(folder / "last.safetensors") for folder in (settings.run_dir, run_dir))
     assert whole.finished
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -134,37 +130,3 @@ def test_a_source_without_faces_is_named(settings: FitSettings) -> None:
     strange = dataclasses.replace(settings, sources=(Source("nowhere", 1.0, 1.0),))
     with pytest.raises(UsageError, match="nowhere"):
         fit(strange)
-
-
-def test_a_detector_learns_one_small_batch_by_heart(store: CropStore) -> None:
-    from dfdetect.data.batches import TrainingPairs, labels_of
-    from dfdetect.training.settings import OptimSettings
-
-    torch.manual_seed(0)
-    network = create_detector("meso_inception4", dropout=0.0)
-    pairs = TrainingPairs(
-        [store], [Source("synthetic", 1.0, 0.0)], network.preprocess, NO_AUGMENT, seed=0, n_pairs=4
-    )
-    crops = np.concatenate([pairs[i] for i in range(4)])
-    pixels = torch.from_numpy(network.preprocess.normalise(crops))
-    labels = torch.from_numpy(labels_of(4))
-    optimizer = adamw(network, OptimSettings(3e-3, 0.0, 1, 0.0, 0.0, 0.0))
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss = binary_cross_entropy(network(pixels), labels)
-        loss.backward()
-        optimizer.step()
-    assert float(loss) < 0.05
-
-
-def test_the_average_follows_the_formula() -> None:
-    network = create_detector("meso4")
-    average = averaged(network, 0.9)
-    name, weight = next(iter(network.named_parameters()))
-    expected = None
-    for _ in range(3):
-        with torch.no_grad():
-            weight.add_(torch.randn_like(weight))
-        average.update_parameters(network)
-        expected = weight.clone() if expected is None else 0.9 * expected + 0.1 * weight
-    torch.testing.assert_close(dict(average.module.named_parameters())[name], expected)

@@ -54,19 +54,15 @@ def test_a_dataset_of_one_class_has_no_auc() -> None:
         aucs(alone)
 
 
-def test_calibration_is_fitted_to_the_named_datasets() -> None:
-    videos = drawn({"clips": (200, 2.0), "stills": (200, -2.0)})
-    named = calibration(videos, ("clips",))
-    assert (named.n_real, named.n_fake) == (100, 100)
+def test_calibration_is_fitted_to_one_logit_a_video() -> None:
+    fitted = calibration(drawn({"clips": (200, 2.0)}))
+    assert (fitted.n_real, fitted.n_fake) == (100, 100)
     # two unit normals, 2 apart: the likelihood ratio has slope 2 and passes 1 half-way
-    assert named.slope == pytest.approx(2.0, abs=0.7)
-    assert named.intercept == pytest.approx(-2.0, abs=0.9)
-    assert "clips" in named.set_name
-    assert "stills" not in named.set_name
+    assert fitted.slope == pytest.approx(2.0, abs=0.7)
+    assert fitted.intercept == pytest.approx(-2.0, abs=0.9)
+    assert "clips" in fitted.set_name
 
 
 def test_calibration_of_too_few_videos_is_refused() -> None:
     with pytest.raises(UsageError, match="do not suffice to calibrate"):
-        calibration(drawn({"clips": (2, 1.0)}), ())
-    with pytest.raises(UsageError, match="do not suffice to calibrate"):
-        calibration(drawn({"clips": (40, 1.0)}), ("absent",))
+        calibration(drawn({"clips": (2, 1.0)}))

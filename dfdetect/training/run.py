@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,14 @@ from dfdetect.provenance import RunRecord, environment, sha256_file, sha256_valu
 from dfdetect.training.module import DetectorModule
 from dfdetect.training.settings import FitSettings
 from dfdetect.training.state import Progress, load_state, save_state
-from dfdetect.training.validation import aucs, calibration, live_detector, score_videos
+from dfdetect.training.validation import (
+    DatasetAuc,
+    aucs,
+    calibration,
+    live_detector,
+    score_videos,
+)
+from dfdetect.types import REAL
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -52,11 +60,15 @@ class FitResult:
     not_calibrated: str
 
 
-def fit(settings: FitSettings) -> FitResult:
+def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
     """Train a detector, or go on with a run that was interrupted.
 
     The weights with the highest mean video AUC over the datasets' val splits are kept as
     `best.safetensors`, with a calibration fitted to val; `last.safetensors` holds the newest.
+
+    Args:
+        settings: Everything that decides what comes out.
+        command: What the records say was run.
 
     Raises:
         UsageError: The settings cannot be met, or `run_dir` holds a run with other settings.
@@ -65,7 +77,7 @@ def fit(settings: FitSettings) -> FitResult:
     stores = tuple(CropStore.open(folder) for folder in settings.crops)
     require_distinct(stores)
     require_no_leak([row for store in stores for row in store.videos.values()])
-    _claim(settings, stores)
+    _claim(settings, stores, command)
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
     lightning.seed_everything(settings.seed, verbose=False)
@@ -82,7 +94,7 @@ def fit(settings: FitSettings) -> FitResult:
         keeper.progress.best_step,
         module.step,
         module.step >= settings.trainer.steps,
-        _calibrate(settings, stores),
+        _calibrate(settings, stores, command),
     )
 
 
@@ -237,12 +249,15 @@ def _logger(settings: FitSettings) -> Logger | bool:
     return loggers[name](settings.run_dir, name="log", version="")  # type: ignore[no-any-return]
 
 
-def _claim(settings: FitSettings, stores: tuple[CropStore, ...]) -> None:
+def _claim(settings: FitSettings, stores: tuple[CropStore, ...], command: str) -> None:
     """Write the run's settings into its folder, or refuse a folder with other ones."""
     # the time limit and the machinery may change between a kill and a resume; the result may not
-    free = {"workers": 0, "threads": 0, "max_minutes": None, "save_every": 0, "logger": ""}
     fixed = dataclasses.replace(
-        settings, trainer=dataclasses.replace(settings.trainer, **free), run_dir=Path()
+        settings,
+        trainer=dataclasses.replace(
+            settings.trainer, workers=0, threads=0, max_minutes=None, save_every=0, logger=""
+        ),
+        run_dir=Path(),
     )
     parents = tuple(
         (store.folder.name, sha256_file(store.folder / "crops.parquet")) for store in stores
@@ -257,25 +272,39 @@ def _claim(settings: FitSettings, stores: tuple[CropStore, ...]) -> None:
     plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
     with written_whole(path) as part:
         part.write_text(json.dumps({"sha256": digest, "settings": plain}, indent=2) + "\n")
-    command = f"dfdetect train run_dir={settings.run_dir.as_posix()}"
     record = RunRecord(command, digest, settings.seed, parents, environment())
     record.write(settings.run_dir / "run.json")
 
 
-def _calibrate(settings: FitSettings, stores: tuple[CropStore, ...]) -> str:
+def _calibrate(settings: FitSettings, stores: tuple[CropStore, ...], command: str) -> str:
     """Fit the calibration to the kept weights and store it; return why that cannot be, or ''."""
     path = settings.run_dir / BEST
     trained = load_checkpoint(path)
-    videos = score_videos(live_detector(trained.network, "cpu"), split_faces(stores, "val"))
+    clips = tuple(CropStore.open(folder) for folder in settings.validation.calibrate_on) or stores
+    faces = split_faces(clips, "val")
+    fitted, problem = None, ""
     try:
-        fitted = calibration(videos, settings.validation.calibrate_on)
+        fitted = calibration(score_videos(live_detector(trained.network, "cpu"), faces))
     except UsageError as error:
         # hours of training must not be lost to a validation split that is too small
-        return str(error)
-    header = dataclasses.replace(trained.header, calibration=fitted)
+        problem = str(error)
+    facts = dict(trained.header.provenance)
+    facts |= {"command": command, "trained_on": _trained_on(stores, settings)}
+    header = make_header(trained.network, trained=True, calibration=fitted, provenance=facts)
     save_checkpoint(path, trained.network, header, half=True)
-    return ""
+    return problem
 
 
-def _in_words(auc: Any) -> str:
+def _trained_on(stores: tuple[CropStore, ...], settings: FitSettings) -> str:
+    used = {source.dataset for source in settings.sources}
+    counted = Counter(
+        (row.dataset, "genuine" if row.label == REAL else "manipulated")
+        for store in stores
+        for row in store.videos.values()
+        if row.split == "train" and row.dataset in used
+    )
+    return ", ".join(f"{n} {kind} of {dataset}" for (dataset, kind), n in sorted(counted.items()))
+
+
+def _in_words(auc: DatasetAuc) -> str:
     return f"video AUC {auc.auc:.4f} (n={auc.n_real}+{auc.n_fake})"

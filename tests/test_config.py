@@ -1,0 +1,113 @@
+"""Configs: every YAML composes, unknown and mistyped keys are refused, settings arrive typed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from dfdetect.config import (
+    SETTINGS,
+    ExtractSettings,
+    IndexSettings,
+    config_dir,
+    register_schemas,
+    settings_from,
+)
+from dfdetect.errors import UsageError
+from dfdetect.media import FrameSampler
+from dfdetect.training.settings import FitSettings
+
+# what each verb cannot know by itself
+GIVEN = {
+    "index": [],
+    "extract": ["manifest=m.parquet", "out=o"],
+    "train": ["crops=[a,b]", "run_dir=r", "sources=[{dataset: d, weight: 1, blend_share: 0}]"],
+    "evaluate": ["crops=[a]"],
+    "export": ["checkpoint=c.safetensors", "out=o.onnx"],
+}
+GROUPS = {
+    "dataset": "index",
+    "split": "index",
+    "faces": "extract",
+    "sampling": "extract",
+    "detector": "train",
+    "augment": "train",
+    "optim": "train",
+    "trainer": "train",
+    "validation": "train",
+    "experiment": "train",
+}
+OPTIONS = [
+    (verb, group, path.stem)
+    for group, verb in GROUPS.items()
+    for path in sorted((config_dir() / group).glob("*.yaml"))
+]
+
+
+def composed(verb: str, *overrides: str) -> DictConfig:
+    register_schemas()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(verb, [*GIVEN[verb], *overrides])
+
+
+def test_every_folder_of_configs_is_covered() -> None:
+    folders = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    assert folders - {"hydra", "paths"} == set(GROUPS)
+    assert {path.stem for path in config_dir().glob("*.yaml")} == set(SETTINGS)
+
+
+@pytest.mark.parametrize("verb", SETTINGS)
+def test_every_verb_composes_to_its_settings(verb: str) -> None:
+    settings = settings_from(composed(verb), SETTINGS[verb])
+    assert isinstance(settings, SETTINGS[verb])
+    assert dataclasses.is_dataclass(settings)
+
+
+@pytest.mark.parametrize(("verb", "group", "option"), OPTIONS)
+def test_every_option_composes(verb: str, group: str, option: str) -> None:
+    config = composed(verb, f"{group}={option}")
+    assert isinstance(settings_from(config, SETTINGS[verb]), SETTINGS[verb])
+
+
+@pytest.mark.parametrize("path", sorted((config_dir() / "experiment").glob("*.yaml")))
+def test_experiments_are_short_and_begin_with_their_command(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 20
+    assert lines[0] == "# @package _global_"
+    assert f"experiment={path.stem}" in lines[1]
+
+
+def test_values_arrive_with_their_types() -> None:
+    train = settings_from(composed("train"), FitSettings)
+    assert train.crops == (Path("a"), Path("b"))
+    assert isinstance(train.optim.lr, float)
+    assert train.sources[0].dataset == "d"
+    extract = settings_from(composed("extract", "sampling.count=4"), ExtractSettings)
+    assert isinstance(extract.sampling, FrameSampler)
+    assert extract.sampling.count == 4
+
+
+@pytest.mark.parametrize(
+    "override", ["splt=hash", "+split.sed=1", "split.seed=many", "data_root=null"]
+)
+def test_unknown_and_mistyped_keys_are_refused(override: str) -> None:
+    with pytest.raises(Exception, match=r"splt|sed|many|data_root|None") as caught:
+        settings_from(composed("index", override), IndexSettings)
+    assert not isinstance(caught.value, AssertionError)
+
+
+def test_a_missing_value_is_named() -> None:
+    register_schemas()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = compose("extract", ["manifest=m.parquet"])
+    with pytest.raises(UsageError, match=r"out has no value yet.*out=…"):
+        settings_from(config, ExtractSettings)
+
+
+def test_paths_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFDETECT_DATA", "/somewhere")
+    assert settings_from(composed("index"), IndexSettings).data_root == Path("/somewhere")
