@@ -11,6 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from dfdetect.config import SETTINGS, config_dir, register_schemas, settings_from
 
 FENCE = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -47,6 +50,23 @@ def test_the_commands_of_the_readme_run(
         assert "Traceback" not in done.stderr, line
     assert (tmp_path / "work" / "results" / "results.parquet").is_file()
     assert (tmp_path / "work" / "quickstart.onnx").is_file()
+
+
+def bundled_commands(project_root: Path) -> list[str]:
+    (block,) = BUNDLED.findall((project_root / "README.md").read_text())
+    (lines,) = FENCE.findall(block)
+    return [line for line in lines.splitlines() if line.startswith("dfdetect ")]
+
+
+def test_the_commands_of_the_bundled_detector_compose(project_root: Path) -> None:
+    """They need data that is not here; their keys and values are checked all the same."""
+    shown = bundled_commands(project_root)
+    assert [line.split()[1] for line in shown].count("extract") == 5
+    register_schemas()
+    for line in shown:
+        _, verb, *overrides = shlex.split(line)
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            settings_from(compose(verb, overrides), SETTINGS[verb])
 
 
 def test_the_python_of_the_readme_runs(

@@ -95,6 +95,7 @@ def make_analyzer(arguments: Namespace, frames: int = 32) -> Analyzer:
         load_detector(arguments.detector, device),
         create_finder(arguments.finder, **options),
         FrameSampler(count=frames, allow_neighbours=True),
+        finder_name=arguments.finder,
     )
 
 

@@ -175,7 +175,7 @@ def summary(analysis: Analysis) -> tuple[str, str, str]:
     # an inconclusive headline names its first reason itself
     told = 1 if verdict.band is Band.INCONCLUSIVE else 0
     reasons = [words.sentence(reason) for reason in verdict.reasons[told:]]
-    n_frames, n_people = len(analysis.sampled), len(analysis.tracks)
+    n_frames, n_people = len(analysis.sampled), sum(track.followed for track in analysis.tracks)
     seen = {scored.face.frame_index for track in analysis.tracks for scored in track.faces}
     people = "1 person" if n_people == 1 else f"{n_people} persons"
     frames = "1 picture" if n_frames == 1 else f"{n_frames} frames out of {clock(video.duration_s)}"

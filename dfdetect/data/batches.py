@@ -109,6 +109,11 @@ class TrainingPairs:
                 raise UsageError(
                     f"no forged training faces of {source.dataset!r}; blend all: blend_share=1"
                 )
+            if not fake and not any(face.crop.landmarks for video in real for face in video):
+                raise UsageError(
+                    f"no training face of {source.dataset!r} has landmarks to blend by; extract it "
+                    "again with faces.landmarks=true"
+                )
 
     def __len__(self) -> int:
         return self._n_pairs

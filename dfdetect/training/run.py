@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning
 import numpy as np
 import torch
@@ -202,12 +203,18 @@ class _Feed(lightning.LightningDataModule):
             "sampler": _FromStep(keeper, n_pairs, per_step),
             "num_workers": told.workers,
             "collate_fn": _Collate(preprocess),
+            "worker_init_fn": _one_thread,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader; forked workers would inherit threads, so they are spawned."""
         context = "forkserver" if self._workers else None
         return DataLoader(**self._arguments, multiprocessing_context=context)
+
+
+def _one_thread(worker: int) -> None:  # noqa: ARG001
+    # pictures are small: OpenCV's threads would only take cores from the network
+    cv2.setNumThreads(1)
 
 
 @dataclass(frozen=True, slots=True)

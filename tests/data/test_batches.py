@@ -45,6 +45,12 @@ def genuine(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropSt
     return make_store(folder, portrait, "genuine", n_videos=3, fakes=False)
 
 
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStore:
+    folder = tmp_path_factory.mktemp("stores") / "blind"
+    return make_store(folder, portrait, "blind", n_videos=3, fakes=False, landmarks=False)
+
+
 def pairs_of(
     stores: list[CropStore],
     sources: list[Source],
@@ -154,6 +160,11 @@ def test_a_mixture_that_cannot_be_drawn_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         pairs_of([toy, genuine], sources)
+
+
+def test_faces_without_landmarks_cannot_be_blended(blind: CropStore) -> None:
+    with pytest.raises(UsageError, match="landmarks"):
+        pairs_of([blind], [Source("blind", 1, 1.0)])
 
 
 def test_labels_follow_the_order_of_pairs() -> None:

@@ -1,6 +1,9 @@
 """Dataset adapters; importing this package registers every one of them."""
 
-from dfdetect.data.datasets import ffpp, folder, synthetic
+# one line a dataset: importing the module registers it
+from dfdetect.data.datasets import ffpp as ffpp
+from dfdetect.data.datasets import folder as folder
+from dfdetect.data.datasets import synthetic as synthetic
 from dfdetect.data.datasets.base import (
     DATASETS,
     DatasetAdapter,
@@ -9,13 +12,4 @@ from dfdetect.data.datasets.base import (
     create_dataset,
 )
 
-__all__ = [
-    "DATASETS",
-    "DatasetAdapter",
-    "DatasetEntry",
-    "DatasetInfo",
-    "create_dataset",
-    "ffpp",
-    "folder",
-    "synthetic",
-]
+__all__ = ["DATASETS", "DatasetAdapter", "DatasetEntry", "DatasetInfo", "create_dataset"]
