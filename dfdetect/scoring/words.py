@@ -148,12 +148,13 @@ def brief(n_frames: int, n_seen: int, span_s: float, is_capped: bool) -> str:
 
 def bounded(log_lr: float, calibration: Calibration) -> str:
     """Say that the likelihood ratio is held at what the calibration set supports."""
-    times = math.exp(abs(log_lr))
+    ratio = math.exp(abs(log_lr))
+    times = f"{ratio:.1f}" if ratio < 10 else f"{ratio:,.0f}"
     kind = "manipulated" if log_lr > 0 else "authentic"
     return (
-        f"the score is called {times:.2g} times likelier from {kind} clips and no more, since "
-        f"{calibration.n_real} authentic and {calibration.n_fake} manipulated clips support no "
-        "stronger claim"
+        f"such a score counts as {times} times likelier from {kind} clips, and as no more than "
+        f"that, since the {calibration.n_real} authentic and {calibration.n_fake} manipulated "
+        "clips that it was calibrated on support no stronger claim"
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -228,6 +230,10 @@ class _Collate:
 
 def _trainer(settings: FitSettings, keeper: Keeper) -> lightning.Trainer:
     told = settings.trainer
+    # hardware lists and advertisements; warnings and errors still come through
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning's own use of a torch function that will change; nobody here can act on it
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     return lightning.Trainer(
         accelerator=told.accelerator,
         devices=1,
