@@ -64,6 +64,13 @@ def clips() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def heavy_packages() -> tuple[str, ...]:
+    """What `predict` must not import: together they cost several seconds."""
+    names = "torch torchvision timm lightning sklearn scipy pandas matplotlib pyarrow"
+    return (*names.split(), "hydra", "omegaconf", "cattrs", "facenet_pytorch")
+
+
+@pytest.fixture(scope="session")
 def project_root() -> Path:
     """The checkout that the tests belong to."""
     return ROOT

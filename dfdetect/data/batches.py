@@ -6,7 +6,6 @@ with exactly the pairs that it would have seen.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from dfdetect.data.blend import self_blend
 from dfdetect.data.crops import CropRow, CropStore
 from dfdetect.detectors.base import Preprocess
 from dfdetect.detectors.score import CropBatch, CropKey
-from dfdetect.errors import ContractError, UsageError
+from dfdetect.errors import UsageError
 from dfdetect.types import FAKE, REAL, Image
 
 # pictures that were cropped before carry no scale of their own; MTCNN's box is about this tight
@@ -59,15 +58,8 @@ def crop_scale(store: CropStore) -> float:
     Raises:
         ContractError: The record of the extraction is missing.
     """
-    record = store.folder / "extract.json"
-    try:
-        policy = json.loads(record.read_text(encoding="utf-8"))["cutter"]["policy"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ContractError(
-            f"{record} does not say how the crops were cut ({type(error).__name__}); extract again "
-            "with `dfdetect extract`"
-        ) from error
-    return WHOLE_SCALE if policy["name"] == "whole" else float(policy["scale"])
+    policy = store.policy
+    return WHOLE_SCALE if policy.name == "whole" else policy.scale
 
 
 class TrainingPairs:

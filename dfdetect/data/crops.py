@@ -27,7 +27,7 @@ import cv2
 import pyarrow as pa
 
 from dfdetect.data.manifest import Manifest, ManifestRow, Progress
-from dfdetect.data.shards import CROPS, CropRow, CropStore, ShardWriter, table_from_rows
+from dfdetect.data.shards import CROPS, RECORD, CropRow, CropStore, ShardWriter, table_from_rows
 from dfdetect.data.tables import TableHeader, read_table, write_table
 from dfdetect.data.video_crops import KEEP, Cutter
 from dfdetect.errors import ContractError, DfdetectError, UsageError
@@ -37,8 +37,6 @@ from dfdetect.provenance import canonical_json, sha256_value, written_whole
 from dfdetect.types import CropPolicy
 
 __all__ = ["CropRow", "CropStore", "ExtractSummary", "extract_crops"]
-
-RECORD = "extract.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ import pyarrow as pa
 from dfdetect.data.manifest import Manifest, ManifestRow
 from dfdetect.data.tables import TableContract, read_table
 from dfdetect.errors import ContractError
-from dfdetect.types import FaceBox, FaceQuality, Image, Point
+from dfdetect.types import CropPolicy, FaceBox, FaceQuality, Image, Point
+
+RECORD = "extract.json"
 
 OK = "ok"
 NO_FACE = "no_face"
@@ -116,6 +118,23 @@ class CropStore:
             )
         counts = header.fact("n_by_status", {})
         return cls(folder, crops, videos, header.config_hash, counts)
+
+    @property
+    def policy(self) -> CropPolicy:
+        """How the faces were cut out.
+
+        Raises:
+            ContractError: The record of the extraction is missing or says nothing of it.
+        """
+        record = self.folder / RECORD
+        try:
+            cut = json.loads(record.read_text(encoding="utf-8"))["cutter"]["policy"]
+            return CropPolicy(str(cut["name"]), float(cut["scale"]), int(cut["size"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ContractError(
+                f"{record} does not say how the faces were cut out ({type(error).__name__}); "
+                f"extract again with `{CROPS.repair}`"
+            ) from error
 
     def usable(self, split: str | None = None) -> tuple[CropRow, ...]:
         """Return the crops with a picture, of one split or of all."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfdetect.data.crops import RECORD, CropRow, CropStore
+from dfdetect.data.crops import CropRow, CropStore
 from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.shards import CROPS, OK
 from dfdetect.data.tables import content_hash, read_table
@@ -165,20 +164,13 @@ def _videos_of(stores: Sequence[CropStore], split: str) -> dict[str, ManifestRow
 
 
 def _require_policy(store: CropStore, detector: LoadedDetector) -> None:
-    record = store.folder / RECORD
-    try:
-        cut = json.loads(record.read_text(encoding="utf-8"))["cutter"]["policy"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ContractError(
-            f"{record} does not say how the faces were cut out; extract again with `{CROPS.repair}`"
-        ) from error
-    policy = detector.header.preprocess.crop
+    cut, wanted = store.policy, detector.header.preprocess.crop
     # pictures cropped by somebody else have no scale that we know of: only the size is checked
-    wanted = {"name": policy.name, "scale": policy.scale, "size": policy.size}
+    keys = ("size",) if cut.name == WHOLE else ("name", "scale", "size")
     differing = [
-        f"{key} {cut.get(key)} instead of {value}"
-        for key, value in wanted.items()
-        if cut.get(key) != value and not (cut.get("name") == WHOLE and key != "size")
+        f"{key} {getattr(cut, key)} instead of {getattr(wanted, key)}"
+        for key in keys
+        if getattr(cut, key) != getattr(wanted, key)
     ]
     if differing:
         raise ContractError(
