@@ -82,6 +82,15 @@ def test_the_python_of_the_readme_runs(
     exec(compile(block, "README.md", "exec"), {})
 
 
+def test_the_figures_of_the_readme_are_those_of_the_card(project_root: Path) -> None:
+    figure = re.compile(r"\d\.\d{3} \(\d\.\d{3} – \d\.\d{3}\)")
+    shown = figure.findall((project_root / "README.md").read_text())
+    card = (project_root / "dfdetect/detectors/weights/default.md").read_text()
+    measured = set(figure.findall("\n".join(card.splitlines()[:40])))
+    assert len(shown) == 2
+    assert set(shown) <= measured
+
+
 def test_every_file_that_the_readme_links_exists(project_root: Path) -> None:
     text = (project_root / "README.md").read_text()
     targets = re.findall(r"\]\(([^)#:]+)\)", text)
