@@ -16,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from dfdetect.training import fit
 
     __version__: str
+
+# ONNX Runtime 1.29 and later report to their maker from compiled code, which no guard on Python's
+# sockets sees, and keep an identifier of the computer; they look at this once, when imported
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
     "analyze",

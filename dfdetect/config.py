@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
+from cattrs.v import format_exception
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
@@ -193,8 +194,13 @@ def settings_from(config: DictConfig, kind: type[T]) -> T:
     try:
         return _converter().structure(plain, kind)
     except cattrs.BaseValidationError as error:
-        reasons = "; ".join(cattrs.transform_error(error))
+        reasons = "; ".join(cattrs.transform_error(error, format_exception=_in_words))
         raise UsageError(f"the config does not fit {kind.__name__}: {reasons}") from None
+
+
+def _in_words(error: BaseException, kind: type | None) -> str:
+    # the sentence of a settings class that refuses its values needs no introduction
+    return str(error) if isinstance(error, UsageError) else format_exception(error, kind)
 
 
 @cache

@@ -60,14 +60,17 @@ class Frame:
 class SamplingSummary:
     """What sampling asked of a clip and what it got; nothing is dropped uncounted.
 
-    `n_neighbours` frames were taken from a position next to the wanted one (`predict` skips
-    frames that no other frame refers to); `n_decode_errors` packets could not be decoded.
+    `n_wanted` frames of the clip answer to what was asked for: fewer than `n_requested` where the
+    clip has fewer. `n_neighbours` frames were taken from a position next to the wanted one
+    (`predict` skips frames that no other frame refers to); `n_decode_errors` packets could not be
+    decoded.
     `notes` say in words what else a reader should know, such as a header that claims more than
     the file holds.
     """
 
     rule: str
     n_requested: int
+    n_wanted: int
     n_read: int
     n_neighbours: int = 0
     n_decode_errors: int = 0

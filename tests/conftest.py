@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # a test that meant to download something must fail, not wait
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# tests that import onnxruntime before dfdetect must not let it report to its maker
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(autouse=True, scope="session")

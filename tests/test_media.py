@@ -86,7 +86,7 @@ def test_all_frames_match_a_plain_decode(name: str, clips: ModuleType, tmp_path:
         np.testing.assert_array_equal(frame.image, image)
         if time_s is not None and not name.endswith(".avi"):
             assert frame.time_s == pytest.approx(time_s, abs=1e-6)
-    assert summary == SamplingSummary("all", n_requested=40, n_read=40)
+    assert summary == SamplingSummary("all", n_requested=40, n_wanted=40, n_read=40)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -100,7 +100,7 @@ def test_even_sampling_takes_the_same_frames_with_and_without_skipping(
     for frame in frames:
         assert clips.read_index(frame.image) == frame.index
         np.testing.assert_array_equal(frame.image, everything[frame.index][1])
-    assert summary == SamplingSummary("even", n_requested=7, n_read=7)
+    assert summary == SamplingSummary("even", n_requested=7, n_wanted=7, n_read=7)
     if name != "variable.mp4":
         assert [f.index for f in frames] == [(2 * k + 1) * 45 // 14 for k in range(7)]
 
@@ -143,17 +143,17 @@ def test_fps_sampling_takes_the_frame_on_screen(clips: ModuleType, tmp_path: Pat
     path = clips.write_clip(tmp_path / "clip.mp4", 30, fps=10)
     frames, summary = sampled(path, rule="fps", fps=4)
     assert [f.index for f in frames] == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27]
-    assert summary == SamplingSummary("fps", n_requested=12, n_read=12)
+    assert summary == SamplingSummary("fps", n_requested=12, n_wanted=12, n_read=12)
     # asked for more than there are: each once, and both numbers are told
     frames, summary = sampled(path, rule="fps", fps=20)
     assert [f.index for f in frames] == list(range(30))
-    assert (summary.n_requested, summary.n_read) == (60, 30)
+    assert (summary.n_requested, summary.n_wanted, summary.n_read) == (60, 30, 30)
 
 
 def test_a_short_clip_gives_all_its_frames_once(clips: ModuleType, tmp_path: Path) -> None:
     frames, summary = sampled(clips.write_clip(tmp_path / "short.mp4", 5))
     assert [f.index for f in frames] == [0, 1, 2, 3, 4]
-    assert (summary.n_requested, summary.n_read) == (32, 5)
+    assert (summary.n_requested, summary.n_wanted, summary.n_read) == (32, 5, 5)
 
 
 def test_variable_frame_rate_samples_time_not_frames(clips: ModuleType, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_an_edit_list_moves_the_beginning(clips: ModuleType, tmp_path: Path) -> 
     assert [f.index for f in frames] == list(range(33))
     assert [clips.read_index(f.image) for f in frames] == list(range(7, 40))
     assert frames[0].time_s == 0
-    assert summary == SamplingSummary("all", n_requested=33, n_read=33)
+    assert summary == SamplingSummary("all", n_requested=33, n_wanted=33, n_read=33)
 
 
 def test_a_stream_without_count_or_duration(clips: ModuleType, tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_a_folder_of_pictures_is_a_clip_in_natural_order(clips: ModuleType, tmp_
     assert [(f.index, f.time_s, clips.read_index(f.image)) for f in frames] == [
         (i, float(i), i) for i in (1, 4, 7, 10)
     ]
-    assert summary == SamplingSummary("even", n_requested=4, n_read=4)
+    assert summary == SamplingSummary("even", n_requested=4, n_wanted=4, n_read=4)
     # a damaged picture is counted and left out
     (tmp_path / "frame4.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
     frames, summary = sampled(tmp_path, count=4)

@@ -1,9 +1,12 @@
-"""What each laboratory verb does: one library call, and lines that say what came out."""
+"""What each laboratory verb does: one library call, and lines that say what came out.
+
+Every verb is given its settings and the command that made them, which it keeps where it keeps a
+record of the run.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +22,7 @@ from dfdetect.training.settings import FitSettings
 S = TypeVar("S")
 
 
-def index(settings: IndexSettings) -> None:
+def index(settings: IndexSettings, command: str) -> None:  # noqa: ARG001
     """List a dataset's videos in a manifest and say how many there are of each kind."""
     dataset = create_dataset(settings.dataset.name, **settings.dataset.options)
     with progress_bar(f"Indexing {dataset.name}") as progress:
@@ -32,7 +35,7 @@ def index(settings: IndexSettings) -> None:
     say(f"{len(manifest.rows)} videos, {len(manifest.problems)} skipped: {settings.out}")
 
 
-def extract(settings: ExtractSettings) -> None:
+def extract(settings: ExtractSettings, command: str) -> None:  # noqa: ARG001
     """Cut the faces out of a manifest's videos and say what became of every sampled frame."""
     manifest = Manifest.read(settings.manifest)
     faces = settings.faces
@@ -55,11 +58,11 @@ def extract(settings: ExtractSettings) -> None:
     say(f"{summary.n_videos} videos, {summary.n_rows} rows: {settings.out}")
 
 
-def train(settings: FitSettings) -> None:
+def train(settings: FitSettings, command: str) -> None:
     """Train a detector and say which checkpoint was selected and on what."""
     from dfdetect.training import fit
 
-    result = fit(settings, _command())
+    result = fit(settings, command)
     if not result.finished:
         say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
     say(f"selected on val: step {result.best_step}, mean video AUC {result.best_auc:.4f}")
@@ -68,7 +71,7 @@ def train(settings: FitSettings) -> None:
     say(f"checkpoint: {result.checkpoint}")
 
 
-def evaluate(settings: EvaluateSettings) -> None:
+def evaluate(settings: EvaluateSettings, command: str) -> None:
     """Measure a detector on crop stores and print the headline rows of the results."""
     from dfdetect.detectors.checkpoint import load_detector
     from dfdetect.evaluation import evaluate as measure
@@ -82,14 +85,14 @@ def evaluate(settings: EvaluateSettings) -> None:
             out=settings.out,
             n_bootstrap=settings.n_bootstrap,
             seed=settings.seed,
-            command=_command(),
+            command=command,
             progress=progress,
         )
     _say_lines(result.headline())
     say(f"scores, results and their hashes: {settings.out}")
 
 
-def export(settings: ExportSettings) -> None:
+def export(settings: ExportSettings, command: str) -> None:  # noqa: ARG001
     """Write a checkpoint's ONNX twin, or all that is bundled, and say how closely they agree."""
     from dfdetect.export import bundle, export_onnx
 
@@ -113,16 +116,12 @@ def export(settings: ExportSettings) -> None:
     say(f"logits agree within {report.max_difference:.1e}: {report.path}")
 
 
-def in_subfolder(settings: S, folder: Path) -> S:
-    """Return the settings with their output moved into a folder of its own."""
+def in_subfolder(settings: S, folder: Path) -> tuple[str, S]:
+    """Return the settings with their output moved into a folder of its own, and its key."""
     name = "run_dir" if hasattr(settings, "run_dir") else "out"
     out: Path = getattr(settings, name)
     moved = out / folder if not out.suffix else out.parent / folder / out.name
-    return dataclasses.replace(settings, **{name: moved})  # type: ignore[type-var]
-
-
-def _command() -> str:
-    return " ".join(["dfdetect", *sys.argv[0].split()[1:], *sys.argv[1:]])
+    return name, dataclasses.replace(settings, **{name: moved})  # type: ignore[type-var]
 
 
 def _say_lines(lines: Iterable[str]) -> None:

@@ -34,7 +34,8 @@ def network_off() -> Iterator[None]:
     """Refuse every connection, datagram and name look-up of this process; restore them after.
 
     Sockets of the machine itself (`AF_UNIX`) stay usable. The guard acts on Python's sockets;
-    the decoder is compiled code and is kept local by being given plain files only.
+    the decoder is compiled code and is kept local by being given plain files only, and ONNX
+    Runtime's own reporting is switched off when dfdetect is imported.
 
     Raises:
         NetworkOffError: In whatever code tries to reach the network while the guard is up.

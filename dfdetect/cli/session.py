@@ -166,6 +166,7 @@ def exit_code(analysis: Analysis) -> int:
 def summary(analysis: Analysis) -> tuple[str, str, str]:
     """Return three plain lines: the verdict; why, and of whom; what was examined."""
     # as above
+    from dfdetect.inference.page import shows_one_picture
     from dfdetect.inference.wording import clock, file_name
     from dfdetect.scoring import words
     from dfdetect.types import Band
@@ -177,11 +178,15 @@ def summary(analysis: Analysis) -> tuple[str, str, str]:
     reasons = [words.sentence(reason) for reason in verdict.reasons[told:]]
     n_frames, n_people = len(analysis.sampled), sum(track.followed for track in analysis.tracks)
     seen = {scored.face.frame_index for track in analysis.tracks for scored in track.faces}
-    people = "1 person" if n_people == 1 else f"{n_people} persons"
-    frames = "1 picture" if n_frames == 1 else f"{n_frames} frames out of {clock(video.duration_s)}"
+    people = {0: "nobody", 1: "1 person"}.get(n_people, f"{n_people} persons")
+    thing = "picture" if video.images or shows_one_picture(analysis) else "frame"
+    looked = f"1 {thing}" if n_frames == 1 else f"{n_frames} {thing}s"
+    # pictures carry no clock
+    if thing == "frame":
+        looked += f" out of {clock(video.duration_s, fine=video.duration_s < 1)}"
     return (
         f"{name}: {words.headline(verdict)}.",
         " ".join(["Why:", *reasons, _SCOPE] if reasons else ["Scope:", _SCOPE]),
-        f"Examined: {frames}; {people}, a face in {len(seen)} of {n_frames}; with detector "
-        f"{analysis.detector.name} ({analysis.detector.weights_sha256[:12]}).",
+        f"Examined: {looked}; {people} followed, a face in {len(seen)} of {n_frames}; with "
+        f"detector {analysis.detector.name} ({analysis.detector.weights_sha256[:12]}).",
     )

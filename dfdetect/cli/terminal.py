@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dfdetect.errors import DfdetectError
+from dfdetect.errors import DfdetectError, UsageError
 
 Progress = Callable[[int, int], None]
 
@@ -49,6 +49,11 @@ def report_error(error: Exception, *, debug: bool) -> int:
     if isinstance(error, DfdetectError):
         note(f"dfdetect: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        # a full disk, a name that is too long, a folder that may not be entered
+        place = str(error.filename)
+        note(f"dfdetect: {place!r} cannot be used ({error.strerror}); check it and its permissions")
+        return UsageError.exit_code
     detail = str(error).strip().partition("\n")[0][:300]
     hint = "" if debug else "; run the command again with --debug to see where"
     note(f"dfdetect: a fault in dfdetect itself ({type(error).__name__}: {detail}){hint}")

@@ -106,7 +106,7 @@ def extract_crops(
     for the policy `whole` without `landmarks`; faces with a box below `min_side_px` get no picture.
 
     Raises:
-        UsageError: The settings do not fit together.
+        UsageError: The settings do not fit together, or no video at all is below `data_root`.
         ContractError: `out` holds crops of other settings or of another manifest.
     """
     if faces not in KEEP:
@@ -119,6 +119,8 @@ def extract_crops(
     settings = _settings(cutter, finder, finder_options, shard_frames, manifest)
     job = _Job(cutter, finder, tuple(finder_options), data_root, out, sha256_value(settings))
     units = tuple(_units(manifest.rows, sampler, shard_frames))
+    if not (out / "crops.parquet").exists():
+        _require_videos(manifest, data_root)
     _claim(out, settings)
     if (out / "crops.parquet").exists():
         return _finished(job, units, len(manifest.rows))
@@ -180,6 +182,15 @@ def _expected_frames(row: ManifestRow, sampler: FrameSampler) -> int:
     if sampler.rule == "fps":
         return min(n_frames, max(1, round(row.duration_s * sampler.fps)))
     return n_frames
+
+
+def _require_videos(manifest: Manifest, data_root: Path) -> None:
+    # a mistyped folder would leave a finished store of missing videos, which nothing redoes
+    if manifest.rows and not any((data_root / row.path).exists() for row in manifest.rows):
+        raise UsageError(
+            f"none of the {len(manifest.rows)} videos of the manifest is below {data_root} (the "
+            f"first: {manifest.rows[0].path}); give the data_root that it was indexed with"
+        )
 
 
 def _claim(out: Path, settings: Mapping[str, Any]) -> None:

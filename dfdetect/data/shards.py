@@ -34,7 +34,6 @@ MISSING = "missing"
 
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 QUALITY = ("side_px", "inter_eye_px", "sharpness", "yaw")
-N_LANDMARKS = 5
 
 CROPS = TableContract(
     name="crops",
@@ -47,7 +46,8 @@ CROPS = TableContract(
             pa.field("frame_index", pa.int64(), nullable=False),
             pa.field("time_s", pa.float64(), nullable=False),
             *(pa.field(name, pa.float32()) for name in BOX),
-            pa.field("landmarks", pa.list_(pa.float32(), 2 * N_LANDMARKS)),
+            # ten numbers or null; pyarrow 25 cannot read null lists of a fixed size back
+            pa.field("landmarks", pa.list_(pa.float32())),
             pa.field("confidence", pa.float32()),
             *(pa.field(name, pa.float32()) for name in QUALITY),
             pa.field("shard", pa.string()),

@@ -180,6 +180,14 @@ def _split_order(split: str) -> int:
     return SPLITS.index(split)
 
 
+_Place = tuple[str, str | None]
+_Steps = dict[_Place, "tuple[ManifestRow, str] | None"]
+
+
+def _place(row: ManifestRow) -> _Place:
+    return row.video_id, row.split
+
+
 def _shortest(members: Iterable[ManifestRow], first: str, second: str) -> Leak:
     by_token: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in members:
@@ -187,7 +195,8 @@ def _shortest(members: Iterable[ManifestRow], first: str, second: str) -> Leak:
             by_token[token].append(row)
     members = sorted(members, key=lambda row: row.video_id)
     queue = deque(row for row in members if row.split == first)
-    came_from: dict[str, tuple[ManifestRow, str] | None] = {row.video_id: None for row in queue}
+    # one video may be given twice, from two stores that disagree on its split
+    came_from: _Steps = {_place(row): None for row in queue}
     while queue:
         row = queue.popleft()
         if row.split == second:
@@ -195,22 +204,22 @@ def _shortest(members: Iterable[ManifestRow], first: str, second: str) -> Leak:
         for token in _tokens(row):
             # each token leads somewhere new only once
             for neighbour in by_token.pop(token, ()):
-                if neighbour.video_id not in came_from:
-                    came_from[neighbour.video_id] = (row, token)
+                if _place(neighbour) not in came_from:
+                    came_from[_place(neighbour)] = (row, token)
                     queue.append(neighbour)
     raise AssertionError("rows of one group are always connected")
 
 
 def _leak(
     last: ManifestRow,
-    came_from: dict[str, tuple[ManifestRow, str] | None],
+    came_from: _Steps,
     splits: tuple[str, str],
 ) -> Leak:
     chain, kinds = [last.video_id], set()
-    step = came_from[last.video_id]
+    step = came_from[_place(last)]
     while step is not None:
         row, token = step
         kinds.add("duplicate" if token.startswith("sha256:") else "source")
         chain += [token, row.video_id]
-        step = came_from[row.video_id]
+        step = came_from[_place(row)]
     return Leak(kinds.pop() if len(kinds) == 1 else "mixed", splits, tuple(reversed(chain)))

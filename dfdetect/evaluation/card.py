@@ -55,7 +55,11 @@ def read_measurement(folder: Path) -> Measurement:
 def headline(measurements: Sequence[Measurement]) -> tuple[tuple[str, str], ...]:
     """Return facts for a checkpoint's header: the AUC by video of each dataset, with interval."""
     return tuple(
-        (f"measured_{row.dataset}", f"{row.protocol} split, AUC by video {_with_interval(row)}")
+        (
+            f"measured_{row.dataset}",
+            f"{row.protocol} split, AUC by video {_with_interval(row)}, "
+            f"{row.n_real} genuine and {row.n_fake} manipulated",
+        )
         for measurement in measurements
         for row in _overall(measurement)
     )

@@ -96,6 +96,7 @@ class Page:
     error_note: str | None
     is_flagged: bool
     is_picture: bool
+    is_whole: bool
     revealed: bool
     n_people: int
     people: tuple[PersonView, ...]
@@ -105,6 +106,7 @@ class Page:
     skipped: Facts
     ladder: tuple[tuple[str, bool], ...]
     rates: tuple[RateRow, ...]
+    rates_basis: str
     priors: tuple[tuple[str, str], ...]
     prior_answer: str
     clip_facts: Facts
@@ -127,7 +129,7 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
     that the two files are tied to each other.
     """
     verdict, skipped = analysis.verdict, dict(analysis.skipped)
-    is_picture = len(analysis.sampled) == 1 and analysis.video.n_frames in (1, None)
+    is_picture = shows_one_picture(analysis)
     views = {
         track.track_id: _person(analysis, track, reveal=reveal, drawn=not is_picture)
         for track in analysis.tracks
@@ -146,6 +148,7 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         error_note=_error_note(analysis),
         is_flagged=verdict.band in FLAGGED,
         is_picture=is_picture,
+        is_whole=is_picture or _is_whole(analysis),
         revealed=reveal and bool(analysis.tracks),
         n_people=len(followed),
         people=tuple(view for track_id, view in views.items() if track_id in drawn),
@@ -155,8 +158,9 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         skipped=tuple((text, f"{skipped[key]:,}") for key, text in SKIPPED_WORDS.items()),
         ladder=tuple((_short(band), band is verdict.band) for band in LADDER),
         rates=_rates(analysis),
+        rates_basis=_rates_basis(analysis),
         priors=_priors(analysis),
-        prior_answer=_short(verdict.band),
+        prior_answer=_answer(verdict.band),
         clip_facts=_clip_facts(analysis),
         withheld=tuple(visible(file_name(key)) for key in withheld_tags(analysis.video)),
         detector_facts=_detector_facts(analysis),
@@ -169,6 +173,22 @@ def build_page(analysis: Analysis, *, reveal: bool, content_sha256: str) -> Page
         analysed_at=analysis.timing.started_at,
         files=(HTML_NAME, JSON_NAME),
     )
+
+
+def shows_one_picture(analysis: Analysis) -> bool:
+    """Return whether the clip is one picture, rather than a clip of which one was looked at."""
+    is_whole = analysis.video.n_frames == 1 or _is_whole(analysis)
+    return len(analysis.sampled) == 1 and is_whole
+
+
+def _is_whole(analysis: Analysis) -> bool:
+    sampling, images = analysis.sampling, analysis.video.images
+    if images:
+        return len(analysis.sampled) == len(images)
+    takes_all = sampling.rule == "all" or (
+        sampling.rule == "even" and sampling.n_wanted < sampling.n_requested
+    )
+    return takes_all and sampling.n_read == sampling.n_wanted
 
 
 def _whereabouts(analysis: Analysis, subject: PersonView | None) -> str | None:
@@ -224,7 +244,8 @@ def _seen(spans: tuple[Span, ...], fine: bool) -> str:
         for span in spans[:MOST_SPANS]
     ]
     if len(spans) > MOST_SPANS:
-        shown.append(f"and {len(spans) - MOST_SPANS} more times")
+        rest = len(spans) - MOST_SPANS
+        shown.append(f"and {rest} more {'time' if rest == 1 else 'times'}")
     return "seen " + ", ".join(shown)
 
 
@@ -252,8 +273,7 @@ def _error_note(analysis: Analysis) -> str | None:
 def _rates(analysis: Analysis) -> tuple[RateRow, ...]:
     return tuple(
         RateRow(
-            answer=_short(rate.band)
-            + (" or stronger" if rate.band in (Band.WEAK, Band.MODERATE) else ""),
+            answer=_answer(rate.band),
             authentic=_frequency(rate.real_flagged, rate.n_real),
             manipulated=_frequency(rate.fake_flagged, rate.n_fake),
             here=rate.band is analysis.verdict.band,
@@ -261,6 +281,18 @@ def _rates(analysis: Analysis) -> tuple[RateRow, ...]:
         for rate in analysis.detector.calibration.rates
         if rate.n_real and rate.n_fake
     )
+
+
+def _rates_basis(analysis: Analysis) -> str:
+    rates = analysis.detector.calibration.rates
+    counts = {(rate.n_real, rate.n_fake) for rate in rates if rate.n_real and rate.n_fake}
+    named = [f"{real:,} authentic and {fake:,} manipulated clips" for real, fake in sorted(counts)]
+    return " or ".join(named)
+
+
+def _answer(band: Band) -> str:
+    # the rates of these bands count every stronger answer as well
+    return _short(band) + (" or stronger" if band in (Band.WEAK, Band.MODERATE) else "")
 
 
 def _frequency(count: int, n: int) -> str:
@@ -289,19 +321,26 @@ def _of_hundred(share: float) -> str:
 def _frames_note(analysis: Analysis, is_picture: bool) -> str:
     if is_picture:
         return "The whole picture was examined."
-    sampling, video = analysis.sampling, analysis.video
-    claimed = f" of about {video.n_frames:,}" if video.n_frames else ""
+    video, is_whole = analysis.video, _is_whole(analysis)
+    n_looked, is_one = len(analysis.sampled), len(analysis.sampled) == 1
     seen = {scored.face.frame_index for track in analysis.tracks for scored in track.faces}
-    if video.path.is_dir():
+    about = "" if video.images else "about "
+    claimed = f" of {about}{video.n_frames:,}" if video.n_frames and not is_whole else ""
+    thing = ("picture" if video.images else "frame") + ("" if is_one else "s")
+    count = f"{'All ' if is_whole else ''}{n_looked:,}{claimed}"
+    looked = f"{count} {thing} {'was' if is_one else 'were'} looked at"
+    showing = f"{len(seen):,} of them {'shows' if len(seen) == 1 else 'show'} a face."
+    if is_one:
+        showing = f"it shows {'a' if seen else 'no'} face."
+    if video.images:
         return (
-            f"{len(analysis.sampled):,}{claimed} pictures were looked at, in the order of their "
-            f"names; {len(seen):,} of them show a face. The report times them at one a second."
+            f"{looked}, in the order of their names; {showing} The report times them at one a "
+            "second."
         )
-    return (
-        f"{len(analysis.sampled):,}{claimed} frames were looked at, "
-        f"{'spread evenly over the whole clip' if sampling.rule == 'even' else sampling.rule}; "
-        f"{len(seen):,} of them show a face."
-    )
+    if is_whole or is_one:
+        return f"{looked}; {showing}"
+    rule = analysis.sampling.rule
+    return f"{looked}, {'spread evenly over the whole clip' if rule == 'even' else rule}; {showing}"
 
 
 def _clip_facts(analysis: Analysis) -> Facts:
@@ -309,14 +348,20 @@ def _clip_facts(analysis: Analysis) -> Facts:
     rotated = f", turned by {video.rotation}°" if video.rotation else ""
     rate = f", {video.fps:.3g} frames a second" if video.fps and not video.images else ""
     varying = ", varying" if video.variable_frame_rate else ""
-    files = f" in {hashes.n_files:,} pictures" if video.path.is_dir() else ""
+    pictures = "picture" if hashes.n_files == 1 else "pictures"
+    files = f" in {hashes.n_files:,} {pictures}" if video.container == "folder" else ""
     facts = [
         ("File", visible(file_name(video.path.name))),
         ("SHA-256", hashes.sha256),
         ("MD5", hashes.md5),
         ("Size", f"{hashes.size_bytes:,} bytes{files}"),
         ("Picture", f"{video.width} × {video.height} pixels{rotated}{rate}{varying}"),
-        ("Length", f"{clock(video.duration_s, fine=True)} (minutes and seconds)"),
+        # pictures carry no clock
+        *(
+            ()
+            if video.images
+            else (("Length", f"{clock(video.duration_s, fine=True)} (minutes and seconds)"),)
+        ),
         ("Coding", f"{video.codec}, {video.pixel_format}, in {video.container}"),
     ]
     tags = [(f"Tag: {key}", value) for key, value in printed_tags(video)]

@@ -338,7 +338,7 @@ def _skipped(
     sampling: SamplingSummary, collector: _Collector, evidence: tuple[TrackEvidence, ...]
 ) -> tuple[tuple[str, int], ...]:
     counts = {
-        "frame_not_read": max(0, sampling.n_requested - sampling.n_read),
+        "frame_not_read": max(0, sampling.n_wanted - sampling.n_read),
         "packet_not_decoded": sampling.n_decode_errors,
         "frame_without_face": collector.n_without_face,
         "face_too_small": sum(track.faults.n_small for track in evidence),

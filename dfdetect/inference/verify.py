@@ -1,7 +1,7 @@
 """Check a report afterwards: against the clip, the weights, its own page and itself.
 
-This finds any later change to one of them. It does not prove who wrote the report: whoever
-rewrites all of it can make the hashes agree again.
+This finds any later change to one of them, but for the seconds that the run took. It does not
+prove who wrote the report: whoever rewrites all of it can make the hashes agree again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from dfdetect.detectors.checkpoint import bundled_detector
 from dfdetect.errors import ContractError, DfdetectError, UsageError
 from dfdetect.evidence.hashes import hash_clip
-from dfdetect.inference.document import SCHEMA, SCHEMA_VERSION, content_hash
+from dfdetect.inference.document import JSON_NAME, SCHEMA, SCHEMA_VERSION, content_hash
 from dfdetect.media import probe
 from dfdetect.provenance import sha256_file
 
@@ -77,10 +77,7 @@ def verify_report(
     parts = [
         CheckLine("schema", Check.OK, f"{SCHEMA} {SCHEMA_VERSION}"),
         _content(document, report_json.parent),
-        *(
-            _artefact(report_json.parent, entry["path"], entry["sha256"])
-            for entry in document["time"]["artefacts"]
-        ),
+        *_artefacts(document, report_json.parent),
         _compare(
             "clip",
             clip or _find_beside(report_json, given["name"]),
@@ -103,7 +100,7 @@ def read_report(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_REPORT_BYTES:
             raise ContractError(f"{path.name!r} is too large for a report; name a report.json")
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes(), object_pairs_hook=_once)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be read ({error.strerror}); name the report.json that "
@@ -111,7 +108,8 @@ def read_report(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError):
         raise ContractError(
-            f"{path.name!r} is no JSON; expected the report.json that `dfdetect predict` wrote"
+            f"{path.name!r} is no JSON, or says a thing twice; expected the report.json that "
+            "`dfdetect predict` wrote"
         ) from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION or document.get("schema") != SCHEMA:
@@ -124,6 +122,14 @@ def read_report(path: Path) -> dict[str, Any]:
     return checked
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # of two equal keys a reader may see the first and a program the second
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
 def _check_shape(document: dict[str, Any], path: Path) -> None:
     try:
         words = [
@@ -131,6 +137,8 @@ def _check_shape(document: dict[str, Any], path: Path) -> None:
             document["input"]["sha256"],
             document["input"]["name"],
             document["tool"]["weights"]["sha256"],
+            document["time"]["analysed_at"],
+            *(entry["path"] for entry in document["artefacts"]),
             *(entry[key] for entry in document["time"]["artefacts"] for key in ("path", "sha256")),
         ]
     except (KeyError, TypeError):
@@ -145,17 +153,42 @@ def _content(document: dict[str, Any], folder: Path) -> CheckLine:
     stated, found = document["content_sha256"], content_hash(document)
     if stated != found:
         return CheckLine("report.json", Check.ALTERED, "its content is not what was written")
-    pages = [folder / Path(entry["path"]).name for entry in document["time"]["artefacts"]]
-    for page in pages:
-        if page.is_file() and stated.encode() not in page.read_bytes():
-            return CheckLine("report.json", Check.ALTERED, f"it does not belong to {page.name}")
+    # the page prints both; the date stands outside what the content's hash covers
+    printed = stated, f'datetime="{document["time"]["analysed_at"]}"'
+    for entry in document["time"]["artefacts"]:
+        page = folder / Path(entry["path"]).name
+        content = _content_of(page)
+        if content is not None and not all(text.encode() in content for text in printed):
+            return CheckLine("report.json", Check.ALTERED, f"it does not belong to {page.name!r}")
     return CheckLine("report.json", Check.OK, f"content {found}")
 
 
-def _artefact(folder: Path, name: str, sha256: str) -> CheckLine:
-    # a report from a stranger must not make this read files elsewhere
-    return _compare(
-        name, folder / Path(name).name, sha256, sha256_file, "keep it beside report.json"
+def _content_of(page: Path) -> bytes | None:
+    try:
+        return page.read_bytes() if page.is_file() else None
+    except OSError:
+        return None  # `_compare` says so
+
+
+def _artefacts(document: dict[str, Any], folder: Path) -> tuple[CheckLine, ...]:
+    hashed = {entry["path"]: entry["sha256"] for entry in document["time"]["artefacts"]}
+    # the list of files is part of the content that is hashed; their hashes are not
+    unhashed = [
+        entry["path"]
+        for entry in document["artefacts"]
+        if entry["path"] not in {JSON_NAME, *hashed}
+    ]
+    hint = "keep it beside report.json"
+    return (
+        # a report from a stranger must not make this read files elsewhere
+        *(
+            _compare(name, folder / Path(name).name, sha256, sha256_file, hint)
+            for name, sha256 in hashed.items()
+        ),
+        *(
+            CheckLine(name, Check.ALTERED, "report.json no longer holds its SHA-256")
+            for name in unhashed
+        ),
     )
 
 
@@ -178,11 +211,13 @@ def _compare(
     part: str, path: Path | None, sha256: str, hashed: Callable[[Path], str], hint: str
 ) -> CheckLine:
     # neither a pipe nor a device: reading one could wait for ever
-    if path is None or not (path.is_file() or path.is_dir()):
-        return CheckLine(part, Check.MISSING, f"it is not here; {hint}")
     try:
+        if path is None or not (path.is_file() or path.is_dir()):
+            return CheckLine(part, Check.MISSING, f"it is not here; {hint}")
         found = hashed(path)
-    except (OSError, DfdetectError) as error:
+    except OSError as error:
+        return CheckLine(part, Check.MISSING, f"it cannot be read ({error.strerror}); {hint}")
+    except DfdetectError as error:
         return CheckLine(part, Check.MISSING, f"it cannot be read ({error}); {hint}")
     if found != sha256:
         return CheckLine(part, Check.ALTERED, f"SHA-256 is {found}, the report has {sha256}")
@@ -198,4 +233,7 @@ def _find_beside(report_json: Path, name: str) -> Path | None:
     if plain in {"", ".."}:
         return None
     candidates = [place / plain for place in (folder, *folder.parents[:2])]
-    return next((path for path in candidates if path.exists()), None)
+    try:
+        return next((path for path in candidates if path.exists()), None)
+    except OSError:
+        return None  # a name that no file can have here, or a folder that may not be looked into

@@ -67,6 +67,9 @@ def times_more_likely(ratio: float) -> str:
 def likelihood_words(ratio: float, low: float | None, high: float | None) -> str:
     """Return a likelihood ratio, with its 95% interval where there is one, as a clause.
 
+    Where the calibration set's bound cuts off the whole interval, what is left of it is one
+    number, which would read as certainty; the bound is named instead.
+
     Example:
         >>> likelihood_words(12.0, 5.5, 26.0)
         '12 times likelier from a manipulated face (95% interval: 5.5 to 26 times)'
@@ -76,6 +79,8 @@ def likelihood_words(ratio: float, low: float | None, high: float | None) -> str
     """
     if low is None or high is None:
         return _leaning(ratio)
+    if low == high:
+        return f"{_leaning(ratio)}, the most that its calibration set supports"
     if (low >= 1) == (high >= 1):
         ends = sorted(max(end, 1 / end) for end in (low, high))
         interval = " to ".join(times_more_likely(end) for end in ends) + " times"

@@ -29,6 +29,7 @@ class Tally:
     """Running counts of one reading of a clip."""
 
     n_requested: int = 0
+    n_wanted: int = 0
     n_read: int = 0
     n_neighbours: int = 0
     n_decode_errors: int = 0

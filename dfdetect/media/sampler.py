@@ -137,6 +137,7 @@ class FrameStream:
         return SamplingSummary(
             rule=self._sampler.rule,
             n_requested=tally.n_requested,
+            n_wanted=tally.n_wanted,
             n_read=tally.n_read,
             n_neighbours=tally.n_neighbours,
             n_decode_errors=tally.n_decode_errors,
@@ -153,6 +154,7 @@ class FrameStream:
         images, tally, limits = self._video.images, self._tally, self._sampler.limits
         rate = Fraction(STILLS_PER_SECOND)
         positions, tally.n_requested = self._sampler.wanted(Timeline.counted(len(images), rate))
+        tally.n_wanted = len(positions)
         refusal: UnreadableVideo | None = None
         for position in positions.tolist():
             try:
@@ -172,6 +174,7 @@ class FrameStream:
         tally.notes += scan.notes
         timeline = scan.timeline
         positions, tally.n_requested = self._sampler.wanted(timeline)
+        tally.n_wanted = len(positions)
         exactly = None
         if self._sampler.allow_neighbours and len(positions) * _SPARSE <= timeline.n_frames:
             exactly = frozenset(timeline.ticks[positions].tolist())

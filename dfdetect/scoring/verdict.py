@@ -253,11 +253,13 @@ def _track_band(
         band is not Band.NONE and opposite is Band.NONE
     ):
         return Band.INCONCLUSIVE, (words.FRAMES_DISAGREE,)
-    is_brief = track.n_frames < gates.min_faces or track.span_s < gates.min_span_s
-    if not is_brief:
-        return band, ()
     is_capped = band is Band.STRONG
-    note = words.brief(track.n_frames, track.n_seen, track.span_s, is_capped)
+    if track.n_frames < gates.min_faces:
+        note = words.few_pictures(track.n_frames, is_capped)
+    elif track.span_s < gates.min_span_s:
+        note = words.brief(track.n_seen, track.span_s, is_capped)
+    else:
+        return band, ()
     return (Band.MODERATE if is_capped else band), (note,)
 
 

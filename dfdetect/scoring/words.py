@@ -21,7 +21,7 @@ BAND_WORDS: dict[Band, str] = {
     Band.WEAK: "Weak signs of face manipulation",
     Band.NONE: "No signs found (this is not proof of authenticity)",
     Band.INCONCLUSIVE: "Inconclusive",
-    Band.NO_FACE: "No face found, so nothing was examined",
+    Band.NO_FACE: "No face found, so nothing was judged",
 }
 NO_FACE_REASON = "no face was found in any sampled frame"
 NEAR_THRESHOLD = (
@@ -127,29 +127,47 @@ def too_few_usable(n_usable: int, n_seen: int, needed: int, faults: Faults) -> s
     return f"{start} of {_faces(n_seen)} can be used and {needs}; {named}"
 
 
-def brief(n_frames: int, n_seen: int, span_s: float, is_capped: bool) -> str:
-    """Say that nothing could confirm a track, because its frames are one or nearly one picture.
+def few_pictures(n_frames: int, is_capped: bool) -> str:
+    """Say that nothing could confirm a track, because so few pictures were looked at.
 
     `is_capped` tells that strong signs were called moderate for it.
 
     Example:
-        >>> brief(1, 1, 0.0, is_capped=False)
-        'it is a single picture, so no other frame can confirm or contradict it'
+        >>> few_pictures(1, is_capped=False)
+        'only a single picture was looked at, so no other can confirm or contradict it'
     """
-    if n_frames == 1:
-        text = "it is a single picture, so no other frame can confirm or contradict it"
-    else:
-        text = (
-            f"the face was seen in {n_seen} frames over {span_s:.1f} seconds, too few or too close "
-            "together to confirm each other"
-        )
+    text = (
+        "only a single picture was looked at, so no other can confirm or contradict it"
+        if n_frames == 1
+        else f"only {n_frames} pictures were looked at, too few to confirm each other"
+    )
+    return _capped(text, is_capped)
+
+
+def brief(n_seen: int, span_s: float, is_capped: bool) -> str:
+    """Say that nothing could confirm a track, because its frames are nearly one picture.
+
+    `is_capped` tells that strong signs were called moderate for it.
+
+    Example:
+        >>> brief(9, 1.2, is_capped=False)
+        'the face was seen in 9 frames over 1.2 seconds, too close together to confirm each other'
+    """
+    text = (
+        f"the face was seen in {_count(n_seen, 'frame')} over {span_s:.1f} seconds, too close "
+        "together to confirm each other"
+    )
+    return _capped(text, is_capped)
+
+
+def _capped(text: str, is_capped: bool) -> str:
     return f"{text}; the signs are therefore called moderate, not strong" if is_capped else text
 
 
 def bounded(log_lr: float, calibration: Calibration) -> str:
     """Say that the likelihood ratio is held at what the calibration set supports."""
     ratio = math.exp(abs(log_lr))
-    times = f"{ratio:.1f}" if ratio < 10 else f"{ratio:,.0f}"
+    times = f"{ratio:.1f}".removesuffix(".0") if ratio < 10 else f"{ratio:,.0f}"
     kind = "manipulated" if log_lr > 0 else "authentic"
     return (
         f"such a score counts as {times} times likelier from {kind} clips, and as no more than "
@@ -307,4 +325,8 @@ def _told(found: Frequency, kind: str, fate: str) -> str:
 
 
 def _faces(count: int) -> str:
-    return "1 face" if count == 1 else f"{count} faces"
+    return _count(count, "face")
+
+
+def _count(count: int, thing: str) -> str:
+    return f"1 {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -8,6 +8,7 @@ from typing import Any
 
 from dfdetect.data.augment import AugmentSettings
 from dfdetect.data.batches import Source
+from dfdetect.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class TrainerSettings:
 
     `workers` processes prepare pictures, `threads` compute (0: torch's own choice). Every
     `save_every` steps the state for a resume is written; every `validate_every` the validation
-    split is scored. `max_minutes` stops the run early, in a state that can be resumed.
+    split is scored. `max_minutes` stops the run early, in a state that can be resumed: a run that
+    was resumed ends as one that was never stopped, on the same machine with as many threads.
     """
 
     steps: int
@@ -55,6 +57,15 @@ class TrainerSettings:
     max_minutes: float | None
     logger: str
 
+    def __post_init__(self) -> None:
+        """Refuse counts that no run can have."""
+        for name in ("steps", "batch_size", "accumulate", "validate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"trainer.{name}={getattr(self, name)} must be 1 or more")
+        for name in ("workers", "threads"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"trainer.{name}={getattr(self, name)} must be 0 or more")
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationSettings:
@@ -63,7 +74,8 @@ class ValidationSettings:
     At most `faces_per_video` faces of a video are scored for selection. The calibration is fitted
     to all faces of the val videos of `calibrate_on`, stores of clips that were cut out with the
     detector's own crop policy, so that it sees the pixels that `predict` will; where none is
-    named, to the val videos of the stores that were trained on.
+    named, to the val videos of the stores that were trained on. It changes no weight, so a run
+    may be given again with other stores in `calibrate_on`, which calibrates the kept weights anew.
     """
 
     faces_per_video: int

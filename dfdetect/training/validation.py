@@ -19,7 +19,12 @@ from dfdetect.errors import UsageError
 from dfdetect.scoring.aggregate import video_scores
 from dfdetect.scoring.calibrate import fit_platt
 from dfdetect.scoring.metrics import roc_auc
-from dfdetect.types import Calibration
+from dfdetect.types import FAKE, REAL, Calibration
+
+UNSELECTABLE = (
+    "no dataset has genuine and forged videos in its val split, so no checkpoint could be "
+    "selected; index with a larger share: split.val=0.2"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,20 @@ def aucs(videos: VideoLogits) -> tuple[DatasetAuc, ...]:
             n_fake = int(labels.sum())
             found.append(DatasetAuc(dataset, auc, len(labels) - n_fake, n_fake))
     if not found:
-        raise UsageError(
-            "no dataset has genuine and forged videos in its val split, so no checkpoint could be "
-            "selected; index with a larger share: split.val=0.2"
-        )
+        raise UsageError(UNSELECTABLE)
     return tuple(found)
+
+
+def require_selectable(faces: Sequence[StoredFace]) -> None:
+    """Refuse validation faces that could select nothing, before hours go into training.
+
+    Raises:
+        UsageError: No dataset has faces of both classes.
+    """
+    videos = (face.store.videos[face.crop.video_id] for face in faces)
+    found = {(video.dataset, video.label) for video in videos}
+    if not any((dataset, FAKE) in found for dataset, label in found if label == REAL):
+        raise UsageError(UNSELECTABLE)
 
 
 def calibration(videos: VideoLogits) -> Calibration:

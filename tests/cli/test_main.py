@@ -158,3 +158,12 @@ def test_scripts_are_the_verbs(project_root: Path) -> None:
 def test_main_is_what_the_console_script_calls(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("dfdetect ")
+
+
+def test_a_place_that_cannot_exist_is_no_fault(
+    dfdetect: Callable[..., Any], tmp_path: Path, film: Path
+) -> None:
+    answer = dfdetect("predict", film, "--out", tmp_path / ("x" * 300))
+    assert answer.code == 2
+    assert "a fault in dfdetect itself" not in answer.err
+    assert "name too long" in answer.err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,3 +69,11 @@ def test_predict_works_behind_the_guard(
     answer = dfdetect("predict", film, "--detector", detectors.clear, "--out", tmp_path)
     assert answer.code == 0
     assert seen == ["refused"]
+
+
+def test_onnx_runtime_keeps_no_identifier_and_reports_nothing(tmp_path: Path) -> None:
+    # from 1.29 on it does both unless told otherwise, but never where it believes to be tested
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    program = "from dfdetect.faces.finder import create_finder; create_finder('onnx')"
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -52,7 +52,9 @@ def test_three_lines_and_the_path(
     assert verdict.startswith(headline)
     assert why.startswith(("Why: ", "Scope: "))
     assert "not sound, captions or context" in why
-    assert examined.startswith("Examined: 20 frames out of 0:04; 1 person, a face in 20 of 20")
+    assert examined.startswith(
+        "Examined: 20 frames out of 0:04; 1 person followed, a face in 20 of 20"
+    )
     assert "%" not in "".join(answer.lines)
     (report,) = reports(tmp_path)
     assert path == f"Report: {report.with_suffix('.html')}"
@@ -237,7 +239,7 @@ def test_pictures(
         write_picture(folder / f"{number:03}.png", picture)
     answer = predict(folder)
     assert answer.code == 0, answer.err
-    assert "12 frames" in answer.lines[2]
+    assert "12 pictures" in answer.lines[2]
 
 
 def test_too_many_pixels_are_refused(predict: Predict, tmp_path: Path) -> None:
@@ -377,7 +379,7 @@ def test_facenet_finds_the_same_people(predict: Predict, tmp_path: Path, film: P
     pytest.importorskip("facenet_pytorch")
     answer = predict(film, "--finder", "facenet", "--frames", "9")
     assert answer.code == 0
-    assert "1 person, a face in 9 of 9" in answer.lines[2]
+    assert "1 person followed, a face in 9 of 9" in answer.lines[2]
 
 
 @pytest.mark.shared
@@ -388,3 +390,20 @@ def test_research_clips(predict: Predict, tmp_path: Path, shared_data: Path, fol
     answer = predict(*found, detector="clear")
     assert answer.code in (0, 3)
     assert len(reports(tmp_path)) == len(found)
+
+
+def test_a_clip_shorter_than_the_sample_lacks_nothing(
+    predict: Predict, tmp_path: Path, clips: ModuleType
+) -> None:
+    path = clips.write_clip(tmp_path / "short.mp4", 5, fps=10)
+    answer = predict(path, "--json")
+    assert json.loads(answer.out)["skipped"]["frame_not_read"] == 0
+    told = predict(path).lines[2]
+    assert told.startswith("Examined: 5 frames out of 0:00.5; nobody followed, a face in 0 of 5")
+
+
+def test_one_frame_of_a_clip_is_not_called_a_picture(
+    predict: Predict, tmp_path: Path, film: Path
+) -> None:
+    answer = predict(film, "--frames", "1")
+    assert answer.lines[2].startswith("Examined: 1 frame out of 0:04; 1 person followed")

@@ -395,7 +395,7 @@ def test_rows_survive_the_table(tmp_path: Path) -> None:
     store = CropStore.open(tmp_path / "store")
     assert rows_from_table(table_from_rows(store.crops)) == store.crops
     table = pq.read_table(tmp_path / "store" / "crops.parquet")
-    assert str(table.schema.field("landmarks").type).startswith("fixed_size_list")
+    assert {len(row) for row in table.column("landmarks").to_pylist() if row} <= {10}
     stamp = json.loads(table.schema.metadata[b"dfdetect"])
     assert stamp["parents"] == {"manifest": manifest.content_hash()}
     assert stamp["config_hash"] == store.config_hash

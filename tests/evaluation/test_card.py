@@ -47,7 +47,10 @@ def test_the_card_states_what_was_measured_and_how(tmp_path: Path) -> None:
 def test_the_headline_is_over_all_methods() -> None:
     measured = Measurement(ROWS, "c", 0, ())
     assert headline([measured]) == (
-        ("measured_clips", "test split, AUC by video 0.620 (0.520 – 0.720)"),
+        (
+            "measured_clips",
+            "test split, AUC by video 0.620 (0.520 – 0.720), 7 genuine and 5 manipulated",
+        ),
     )
 
 

@@ -125,7 +125,7 @@ def made_up(
             tags=tags,
         ),
         hashes=ClipHashes("ab" * 32, "cd" * 16, 12345678),
-        sampling=SamplingSummary("even", n_frames, n_frames),
+        sampling=SamplingSummary("even", n_frames, n_frames, n_frames),
         sampled=sampled,
         tracks=tracks,
         verdict=decide(tuple(evidence.values()), CALIBRATION, gates),

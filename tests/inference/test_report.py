@@ -16,7 +16,7 @@ import pytest
 from dfdetect.inference.document import reproduce_command
 from dfdetect.inference.report import write_report
 from dfdetect.scoring import words
-from dfdetect.types import Analysis, Band
+from dfdetect.types import Analysis, Band, SamplingSummary
 
 BANDS = list(Band)
 VOID = {"meta", "line", "rect", "image", "br"}
@@ -349,3 +349,62 @@ def test_a_crowd_is_not_a_wall_of_timelines(
     assert sum("drawing" in (each.get("class") or "") for each in page.all("svg")) == 12
     assert "Others, seen in passing or less often" in page.words
     assert "Person AD" in page.words
+
+
+def test_one_frame_of_a_clip_without_a_count_is_no_picture(
+    make_analysis: Callable[..., Analysis], make_person: Callable[..., object], tmp_path: Path
+) -> None:
+    # as Matroska and WebM are: their headers claim no number of frames
+    analysis = make_analysis(make_person(2.8), n_frames=1, duration_s=8.0)
+    page = page_of(replace(analysis, video=replace(analysis.video, n_frames=None)), tmp_path)
+    assert "Report on one clip" in page.words
+    assert "The whole picture was examined." not in page.words
+    assert "1 frame was looked at; it shows a face." in page.words
+    assert "a forgery of a few moments can be missed" in page.words
+
+
+def test_a_clip_that_was_seen_whole_has_nothing_between_its_frames(
+    make_analysis: Callable[..., Analysis], make_person: Callable[..., object], tmp_path: Path
+) -> None:
+    analysis = make_analysis(make_person(-3.0), n_frames=20)
+    whole = replace(analysis, sampling=SamplingSummary("even", 32, 20, 20))
+    page = page_of(whole, tmp_path)
+    assert "All 20 frames were looked at; 20 of them show a face." in page.words
+    assert "Frames between the sampled ones" not in page.words
+    assert "Frames between the sampled ones" in page_of(analysis, tmp_path).words
+
+
+def test_pictures_have_no_length(make_analysis: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = make_analysis(n_frames=1)
+    video = replace(analysis.video, container="folder", n_frames=1, images=(Path("a.png"),))
+    hashes = replace(analysis.hashes, n_files=1)
+    page = page_of(replace(analysis, video=video, hashes=hashes), tmp_path)
+    assert "(minutes and seconds)" not in page.words
+    assert "bytes in 1 picture " in page.words
+
+
+def test_one_more_sighting_is_one_time(
+    make_analysis: Callable[..., Analysis], make_person: Callable[..., object], tmp_path: Path
+) -> None:
+    page = page_of(make_analysis(make_person(-3.0, frames=range(0, 14, 2))), tmp_path)
+    assert "and 1 more time " in page.words
+
+
+def test_what_an_answer_is_worth_names_the_answers_that_were_counted(
+    clips_of_each_band: dict[Band, Analysis], tmp_path: Path
+) -> None:
+    analysis = clips_of_each_band[Band.WEAK]
+    rate = words.rate_of(analysis.detector.calibration, Band.WEAK)
+    assert rate is not None
+    page = page_of(analysis, tmp_path)
+    assert "with the answer “Weak signs or stronger”" in page.words
+    basis = f"{rate.n_real:,} authentic and {rate.n_fake:,} manipulated clips"
+    assert page.words.count(basis) == 2
+
+
+def test_without_a_face_there_are_no_signs_to_explain(
+    clips_of_each_band: dict[Band, Analysis], tmp_path: Path
+) -> None:
+    page = page_of(clips_of_each_band[Band.NO_FACE], tmp_path)
+    assert "What could cause signs innocently" not in page.words
+    assert "nothing was judged" in page.words

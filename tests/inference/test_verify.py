@@ -157,3 +157,36 @@ def test_a_report_without_its_parts_is_refused(report: ReportFiles) -> None:
 def test_a_missing_report_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         verify_report(tmp_path / "report.json")
+
+
+def test_a_page_whose_hash_was_dropped_is_altered(
+    report: ReportFiles, clip: Path, weights: Path
+) -> None:
+    document = json.loads(report.json.read_bytes())
+    document["time"]["artefacts"] = []
+    report.json.write_text(json.dumps(document))
+    report.html.write_bytes(report.html.read_bytes() + b"<p>It is genuine.</p>")
+    assert stands(verify_report(report.json, clip, weights))["report.html"] is Check.ALTERED
+
+
+def test_a_changed_date_is_found(report: ReportFiles, clip: Path, weights: Path) -> None:
+    document = json.loads(report.json.read_bytes())
+    document["time"]["analysed_at"] = "2020-01-01T00:00:00+00:00"
+    report.json.write_text(json.dumps(document))
+    assert stands(verify_report(report.json, clip, weights))["report.json"] is Check.ALTERED
+
+
+def test_a_verdict_that_stands_twice_is_refused(report: ReportFiles) -> None:
+    text = report.json.read_text()
+    report.json.write_text(text.replace("{", '{"verdict": {"band": "none"},', 1))
+    with pytest.raises(ContractError, match="twice"):
+        verify_report(report.json)
+
+
+def test_a_name_that_no_file_can_have_is_no_fault(report: ReportFiles, weights: Path) -> None:
+    document = json.loads(report.json.read_bytes())
+    document["input"]["name"] = document["time"]["artefacts"][0]["path"] = "x" * 5000
+    report.json.write_text(json.dumps(document))
+    found = stands(verify_report(report.json, weights=weights))
+    assert found["clip"] is found["x" * 5000] is Check.MISSING
+    assert stands(verify_report(report.json, Path("x" * 5000), weights))["clip"] is Check.MISSING

@@ -35,3 +35,13 @@ def test_a_ratio_and_its_inverse_say_the_same_of_the_other_side(
     told = likelihood_words(ratio, ratio / spread, ratio * spread)
     assert ("likelier from a manipulated face" in told.partition(" (")[0]) == (ratio >= 1)
     assert "nan" not in told
+
+
+def test_an_interval_cut_to_one_number_is_not_printed_as_certainty() -> None:
+    told = likelihood_words(5.0, 5.0, 5.0)
+    assert (
+        told
+        == "5 times likelier from a manipulated face, the most that its calibration set supports"
+    )
+    assert "interval" not in likelihood_words(0.2, 0.2, 0.2)
+    assert "(95% interval: 4 to 5 times)" in likelihood_words(5.0, 4.0, 5.0)

@@ -207,7 +207,7 @@ class TestSeveralPersons:
 def test_no_face() -> None:
     verdict = judge()
     assert (verdict.band, verdict.track_id, verdict.tracks) == (Band.NO_FACE, None, ())
-    assert headline(verdict) == "No face found, so nothing was examined"
+    assert headline(verdict) == "No face found, so nothing was judged"
 
 
 class TestRefusals:

@@ -1,5 +1,6 @@
 """What a user reads: exact phrases, frequencies against scipy, and words that never appear."""
 
+import math
 import re
 
 import pytest
@@ -23,7 +24,7 @@ def rate(band: Band, real: int, n_real: int, fake: int = 50, n_fake: int = 100) 
         (Band.WEAK, "Weak signs of face manipulation"),
         (Band.NONE, "No signs found (this is not proof of authenticity)"),
         (Band.INCONCLUSIVE, "Inconclusive because it is dark"),
-        (Band.NO_FACE, "No face found, so nothing was examined"),
+        (Band.NO_FACE, "No face found, so nothing was judged"),
     ],
 )
 def test_headlines(band: Band, phrase: str) -> None:
@@ -40,8 +41,9 @@ ALL_TEXTS = [
     words.NEAR_THRESHOLD,
     words.FRAMES_DISAGREE,
     words.too_few_usable(0, 9, 8, words.Faults(9, 4, 2)),
-    words.brief(1, 1, 0.0, True),
-    words.brief(32, 9, 1.2, False),
+    words.few_pictures(1, True),
+    words.few_pictures(3, False),
+    words.brief(9, 1.2, False),
     words.bounded(3.0, Calibration("platt", 1, 0, 0.1, 20, 30, 40, "s", "d")),
     words.signs_in(0, 30),
     words.all_clear(1),
@@ -154,3 +156,15 @@ def test_rate_of_a_band() -> None:
     calibration = Calibration("platt", 1, 0, 0.1, 20, 100, 100, "s", "d", rates=(weak,))
     assert words.rate_of(calibration, Band.WEAK) == weak
     assert words.rate_of(calibration, Band.STRONG) is None
+
+
+def test_pictures_of_a_folder_are_given_no_seconds() -> None:
+    assert words.few_pictures(3, False) == (
+        "only 3 pictures were looked at, too few to confirm each other"
+    )
+    assert words.few_pictures(1, True).endswith("are therefore called moderate, not strong")
+
+
+def test_a_bound_is_told_as_elsewhere_in_the_report() -> None:
+    calibration = Calibration("platt", 1, 0, 0.2, 5, 11, 13, "s", "d")
+    assert "counts as 5 times likelier" in words.bounded(math.log(5), calibration)

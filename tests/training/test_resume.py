@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,20 @@ from torch import Tensor
 from dfdetect.data.augment import AugmentSettings
 from dfdetect.data.batches import Source, TrainingPairs
 from dfdetect.data.crops import CropStore
+from dfdetect.data.manifest import Manifest
+from dfdetect.data.shards import CROPS
+from dfdetect.data.tables import read_table, write_table
 from dfdetect.detectors import load_detector, read_header
-from dfdetect.errors import UsageError
+from dfdetect.errors import ContractError, UsageError
 from dfdetect.training import FitSettings, fit
+from dfdetect.training.module import DetectorModule
 from dfdetect.training.settings import (
     DetectorSettings,
     OptimSettings,
     TrainerSettings,
     ValidationSettings,
 )
+from dfdetect.training.state import save_state
 from dfdetect.types import Image
 from tests.stores import make_store
 
@@ -146,6 +154,159 @@ def test_the_best_validation_is_what_is_kept(finished: Path) -> None:
     # the first of equals: a later one has not been better
     best = max(lines, key=lambda line: line["mean_auc"])
     assert dict(read_header(finished / "best.safetensors").provenance)["step"] == str(best["step"])
+
+
+def lines_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "validation.jsonl").open()]
+
+
+def kept_weights(run_dir: Path) -> dict[str, Tensor]:
+    return safetensors.torch.load_file(run_dir / "best.safetensors")
+
+
+def assert_same_selection(first: Path, second: Path) -> None:
+    assert lines_of(first) == lines_of(second)
+    one, other = kept_weights(first), kept_weights(second)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    facts = [dict(read_header(run / "best.safetensors").provenance) for run in (first, second)]
+    assert facts[0]["val_mean_auc"] == facts[1]["val_mean_auc"]
+    assert facts[0]["step"] == facts[1]["step"]
+
+
+def test_a_validation_forced_by_the_time_limit_does_not_count_after_a_resume(
+    finished: Path, toy: CropStore, tmp_path: Path
+) -> None:
+    stopped = fit(told(toy, tmp_path / "run", max_minutes=AT_ONCE))
+    assert (stopped.n_steps, stopped.best_step) == (1, 1)
+    assert read_header(stopped.checkpoint).trained
+    resumed = fit(told(toy, tmp_path / "run"))
+    assert resumed.best_step in (2, 4)
+    assert_same_selection(finished, tmp_path / "run")
+
+
+def test_the_best_weights_survive_a_resume(finished: Path, toy: CropStore, tmp_path: Path) -> None:
+    pieces = told(toy, tmp_path / "run", max_minutes=AT_ONCE)
+    results = [fit(pieces) for _ in range(4)]
+    assert (results[2].best_auc, results[2].best_step) == (results[1].best_auc, 2)
+    assert_same_selection(finished, tmp_path / "run")
+
+
+def test_a_crash_between_validation_and_saving_repeats_no_line(
+    finished: Path, toy: CropStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = told(toy, tmp_path / "crashed")
+    save = save_state
+
+    def fail_at_two(run_dir: Path, module: DetectorModule) -> None:
+        if module.step == 2:
+            raise MemoryError("the machine went away")
+        save(run_dir, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dfdetect.training.run.save_state", fail_at_two)
+        with pytest.raises(MemoryError):
+            fit(settings)
+    assert [line["step"] for line in lines_of(settings.run_dir)] == [2]
+    with (settings.run_dir / "validation.jsonl").open("a") as stream:
+        stream.write('{"step": 2, "mea')  # as a kill tears it
+    assert fit(settings).finished
+    assert_same_selection(finished, settings.run_dir)
+
+
+def test_a_resumed_run_keeps_its_curve(toy: CropStore, tmp_path: Path) -> None:
+    whole = told(toy, tmp_path / "whole", steps=12, logger="csv")
+    fit(whole)
+    pieces = told(toy, tmp_path / "pieces", steps=12, logger="csv", max_minutes=AT_ONCE)
+    for _ in range(5):
+        fit(pieces)
+    fit(told(toy, tmp_path / "pieces", steps=12, logger="csv"))
+    fit(told(toy, tmp_path / "pieces", steps=12, logger="csv"))  # finished: nothing to add
+    curves = [
+        list(csv.DictReader((tmp_path / name / "log" / "metrics.csv").open(newline="")))
+        for name in ("whole", "pieces")
+    ]
+    # a piece also notes the loss of its last step
+    assert [row for row in curves[0] if row not in curves[1]] == []
+    steps = [int(row["step"]) for row in curves[1]]
+    assert steps == sorted(steps)
+    for curve in curves:
+        validated = [int(row["step"]) + 1 for row in curve if row["val/auc_toy"]]
+        assert validated == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_refused_command_leaves_its_folder_free(toy: CropStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="odd"):
+        fit(told(toy, tmp_path / "run", batch_size=3))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match=r"trainer\.precision=17"):
+        fit(told(toy, tmp_path / "run", precision="17"))
+    assert fit(told(toy, tmp_path / "run", steps=2)).finished
+
+
+def test_counts_below_one_are_refused(toy: CropStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"trainer\.validate_every=0"):
+        told(toy, tmp_path / "run", validate_every=0)
+
+
+def test_other_clips_to_calibrate_on_do_not_need_another_training(
+    toy: CropStore, portrait: Image, tmp_path: Path
+) -> None:
+    settings = told(toy, tmp_path / "run", steps=2)
+    fit(settings)
+    before = kept_weights(settings.run_dir)
+    clips = make_store(tmp_path / "clips", portrait, n_videos=6, n_frames=1)
+    again = dataclasses.replace(settings, validation=ValidationSettings(4, (clips.folder,)))
+    assert fit(again).finished
+    after = kept_weights(settings.run_dir)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    record = json.loads((settings.run_dir / "run.json").read_text())
+    assert [name for name, _ in record["parents"]] == ["toy", "calibration clips"]
+
+
+def test_clips_to_calibrate_on_are_looked_at_before_training(
+    toy: CropStore, portrait: Image, tmp_path: Path
+) -> None:
+    absent = ValidationSettings(4, (tmp_path / "absent",))
+    with pytest.raises(ContractError, match="absent"):
+        fit(dataclasses.replace(told(toy, tmp_path / "run"), validation=absent))
+    # the same videos in other splits: training has seen what calibration would call new
+    swapped = {row.video_id: {"train": "val", "val": "train"} for row in toy.videos.values()}
+    manifest = Manifest.read(toy.folder / "manifest.parquet")
+    rows = tuple(
+        dataclasses.replace(row, split=swapped[row.video_id].get(str(row.split), row.split))
+        for row in manifest.rows
+    )
+    leaking = make_store(tmp_path / "leaking", portrait, n_videos=6, n_frames=1)
+    dataclasses.replace(manifest, rows=rows).write(leaking.folder / "manifest.parquet")
+    table, header = read_table(toy.folder / "crops.parquet", CROPS)
+    write_table(leaking.folder / "crops.parquet", table, CROPS, header)
+    leak = ValidationSettings(4, (leaking.folder,))
+    with pytest.raises(ContractError, match="leak"):
+        fit(dataclasses.replace(told(toy, tmp_path / "run"), validation=leak))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_may_move_with_its_crops(
+    toy: CropStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(told(toy, tmp_path / "run", steps=2))
+    monkeypatch.chdir(toy.folder.parent)
+    moved = dataclasses.replace(
+        told(toy, tmp_path / "run", steps=2), crops=(Path(toy.folder.name),)
+    )
+    assert fit(moved).finished
+
+
+def test_an_interrupt_stays_one(
+    toy: CropStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: TrainingPairs, position: int) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingPairs, "__getitem__", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(told(toy, tmp_path / "run"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_val_split_of_one_class_is_refused(portrait: Image, tmp_path: Path) -> None:
