@@ -68,7 +68,7 @@ class FitResult:
 
     `finished` is False where `max_minutes` ended it before its last step. `not_calibrated` says
     why the checkpoint has no calibration, and is empty where it has one; without one its scores
-    can be measured, but `predict` finds every clip inconclusive.
+    can be measured, but `predict` refuses it.
     """
 
     checkpoint: Path

@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from dfdetect.data.datasets.base import (
@@ -23,6 +22,7 @@ from dfdetect.data.datasets.base import (
     DatasetEntry,
     DatasetInfo,
 )
+from dfdetect.data.datasets.layouts import write_noise_clip
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.provenance import sha256_bytes
 from dfdetect.types import FAKE, REAL
@@ -100,17 +100,13 @@ class FaceForensics:
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
         """Lay out one pair of each split in all five methods, as short clips."""
-        from dfdetect.data.datasets.synthetic import write_clip
-
         rng = np.random.default_rng(0)
         for target, source in (("071", "054"), ("720", "672"), ("953", "974")):
             named = [("youtube", target), ("youtube", source)]
             named += [(part, f"{target}_{source}") for part in METHODS]
             named += [(part, f"{source}_{target}") for part in METHODS]
             for part, stem in named:
-                coarse = rng.integers(0, 256, (6, 6, 8, 3), dtype=np.uint8)
-                pictures = [cv2.resize(picture, (64, 48)) for picture in coarse]
-                write_clip(root / FOLDERS[part] / "c23" / "videos" / f"{stem}.mp4", pictures, 5)
+                write_noise_clip(root / FOLDERS[part] / "c23" / "videos" / f"{stem}.mp4", rng)
         return cls()
 
 

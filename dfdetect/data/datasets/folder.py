@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_module
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -103,7 +104,7 @@ class FolderDataset:
         if not present:
             raise UsageError(
                 f"{root} has neither a real/ nor a fake/ folder; make them, or list the files in a "
-                "CSV and give csv=LIST.csv"
+                "CSV and give dataset.options.csv=LIST.csv"
             )
         for method, folder, label in CLASSES:
             base = root / folder
@@ -141,21 +142,21 @@ class FolderDataset:
 
     def _listed(self, root: Path) -> Iterator[DatasetEntry]:
         path = self._csv_path(root)
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            lines = csv_module.DictReader(stream, delimiter="\t" if "\t" in first else ",")
-            columns = self._columns(path, lines.fieldnames or ())
-            seen: dict[str, str] = {}
-            for line in lines:
-                where = f"{path} line {lines.line_num}"
-                entry = self._entry(where, root, path.parent, columns, line)
-                if seen.setdefault(entry.name, where) != where:
-                    raise ContractError(
-                        f"{where} names the video {entry.name!r} of {seen[entry.name]} again; "
-                        "give each line its own video, and a folder as path for several frames"
-                    )
-                yield entry
+        text = io.StringIO(_text_of(path), newline="")
+        first = text.readline()
+        text.seek(0)
+        lines = csv_module.DictReader(text, delimiter="\t" if "\t" in first else ",")
+        columns = self._columns(path, lines.fieldnames or ())
+        seen: dict[str, str] = {}
+        for line in lines:
+            where = f"{path} line {lines.line_num}"
+            entry = self._entry(where, root, path.parent, columns, line)
+            if seen.setdefault(entry.name, where) != where:
+                raise ContractError(
+                    f"{where} names the video {entry.name!r} of {seen[entry.name]} again; "
+                    "give each line its own video, and a folder as path for several frames"
+                )
+            yield entry
 
     def _columns(self, path: Path, header: Sequence[str]) -> dict[str, str]:
         wanted = {
@@ -176,7 +177,7 @@ class FolderDataset:
             elif option or role in ("path", "label"):
                 raise UsageError(
                     f"{path} has no column {' or '.join(names)} (it has {', '.join(header)}); "
-                    f"name the right one with {role}_column=…"
+                    f"name the right one with dataset.options.{role}_column=…"
                 )
         return columns
 
@@ -223,9 +224,18 @@ class FolderDataset:
         if cell.lower() not in words or not cell:
             raise ContractError(
                 f"{where} has label {cell!r}, wanted {' or '.join(filter(None, words))}; name "
-                "the words of your list with fake_label=… and real_label=…"
+                "the words of your list with dataset.options.fake_label=… and …real_label=…"
             )
         return words[cell.lower()]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ContractError(
+            f"{path} is not UTF-8 (byte {error.start}); save the list as “CSV UTF-8”"
+        ) from None
 
 
 def _below_root(where: str, root: Path, folder: Path, cell: str) -> str:

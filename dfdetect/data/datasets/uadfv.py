@@ -1,0 +1,81 @@
+"""UADFV: 49 videos and a face swap of each.
+
+Yang, Li and Lyu, "Exposing Deep Fakes Using Inconsistent Head Poses", ICASSP 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from dfdetect.data.datasets.base import (
+    DATASETS,
+    ORIGINAL,
+    DatasetAdapter,
+    DatasetEntry,
+    DatasetInfo,
+)
+from dfdetect.data.datasets.layouts import videos_in, write_noise_clip
+from dfdetect.errors import UsageError
+from dfdetect.types import FAKE, REAL
+
+
+@DATASETS.register("uadfv")
+@dataclass(frozen=True, slots=True)
+class UADFV:
+    """UADFV; all of it is test, and `0000_fake.mp4` is made from `0000.mp4`."""
+
+    info: ClassVar[DatasetInfo] = DatasetInfo(
+        title="UADFV",
+        licence="unknown; ask the authors",
+        access=(
+            "https://docs.google.com/forms/d/e/"
+            "1FAIpQLScKPoOv15TIZ9Mn0nGScIVgKRM9tFWOmjh9eHKx57Yp-XcnxA/viewform"
+        ),
+        polarity="real/ is 0, fake/ is 1",
+        expected=((ORIGINAL, 49), ("swap", 49)),
+    )
+
+    @property
+    def name(self) -> str:
+        """`uadfv`."""
+        return "uadfv"
+
+    def entries(self, root: Path) -> Iterator[DatasetEntry]:
+        """Yield every video of `real/` and `fake/`.
+
+        Raises:
+            UsageError: One of the two folders holds no video.
+        """
+        for folder, label in (("real", REAL), ("fake", FAKE)):
+            paths = list(videos_in(root / folder))
+            if not paths:
+                raise UsageError(
+                    f"{root} holds no videos in {folder}/; give the folder that holds real/ and "
+                    "fake/ with the videos (not their frames)"
+                )
+            for path in paths:
+                yield DatasetEntry(
+                    path=f"{folder}/{path.name}",
+                    name=f"{folder}/{path.stem}",
+                    label=label,
+                    method=ORIGINAL if label == REAL else "swap",
+                    source_ids=(path.stem.removesuffix("_fake"),),
+                    split="test",
+                )
+
+    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
+        """Return nothing: there is no list."""
+        return ()
+
+    @classmethod
+    def miniature(cls, root: Path) -> DatasetAdapter:
+        """Lay out two videos and their fakes."""
+        rng = np.random.default_rng(0)
+        for path in ("real/0000", "real/0001", "fake/0000_fake", "fake/0001_fake"):
+            write_noise_clip(root / f"{path}.mp4", rng)
+        return cls()
