@@ -110,7 +110,7 @@ def test_selection_sees_val_only(settings: FitSettings, store: CropStore, tmp_pa
 
 def test_a_folder_with_another_run_is_refused(settings: FitSettings) -> None:
     fit(settings)
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match=r"other settings \(seed=3 there, seed=4 here\)"):
         fit(dataclasses.replace(settings, seed=4))
 
 
