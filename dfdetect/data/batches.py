@@ -18,7 +18,7 @@ from dfdetect.data.augment import AugmentSettings, augment, face_region
 from dfdetect.data.blend import self_blend
 from dfdetect.data.crops import CropRow, CropStore
 from dfdetect.detectors.base import Preprocess
-from dfdetect.detectors.score import CropBatch, CropKey
+from dfdetect.detectors.score import CropBatch
 from dfdetect.errors import UsageError
 from dfdetect.types import FAKE, REAL, Image
 
@@ -159,11 +159,7 @@ def scoring_batches(
             face_region(face.image(), face.crop_scale, preprocess.crop.scale, preprocess.size)
             for face in chosen
         ]
-        keys = (face.crop for face in chosen)
-        yield CropBatch(
-            tuple(CropKey(c.video_id, c.track_id, c.frame_index, c.time_s) for c in keys),
-            np.stack(images),
-        )
+        yield CropBatch(tuple(face.crop.key for face in chosen), np.stack(images))
 
 
 def split_faces(

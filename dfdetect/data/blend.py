@@ -119,10 +119,6 @@ class BlendSettings:
     strength: float = 1.0
 
 
-VISIBLE = BlendSettings(ratios=(1.0,), strength=3.0)
-"""Settings for a demonstration: the forgery is opaque and its differences are exaggerated."""
-
-
 @dataclass(frozen=True, slots=True)
 class Blend:
     """A genuine picture, its forged twin and the opacity between them.

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from dfdetect.data.manifest import Manifest, ManifestRow
 from dfdetect.data.tables import TableContract, read_table
+from dfdetect.detectors.score import CropKey
 from dfdetect.errors import ContractError
 from dfdetect.types import CropPolicy, FaceBox, FaceQuality, Image, Point
 
@@ -86,6 +87,11 @@ class CropRow:
     shard: str | None = None
     offset: int | None = None
     size: int | None = None
+
+    @property
+    def key(self) -> CropKey:
+        """What a score of this crop is filed under."""
+        return CropKey(self.video_id, self.track_id, self.frame_index, self.time_s)
 
 
 @dataclass(frozen=True, slots=True)

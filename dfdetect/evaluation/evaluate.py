@@ -14,7 +14,7 @@ from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.shards import CROPS, OK
 from dfdetect.data.tables import content_hash, read_table
 from dfdetect.detectors.base import LoadedDetector
-from dfdetect.detectors.score import CropBatch, CropKey, score
+from dfdetect.detectors.score import CropBatch, score
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.evaluation.measure import LEVEL, MeasurePlan, gather_samples, measure
 from dfdetect.evaluation.results import EvaluationResult, write_results
@@ -138,10 +138,7 @@ def _batches(
     n_done = 0
     while chunk := tuple(islice(remaining, size)):
         yield CropBatch(
-            tuple(
-                CropKey(crop.video_id, crop.track_id, crop.frame_index, crop.time_s)
-                for _, crop in chunk
-            ),
+            tuple(crop.key for _, crop in chunk),
             np.stack([store.image(crop) for store, crop in chunk]),
         )
         # the batch is judged when the loop asks for the next
