@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfdetect.data.manifest import Manifest, ManifestRow
-from dfdetect.data.shards import CROPS, CropRow, CropStore, ShardWriter, table_from_rows
+from dfdetect.data.manifest import Manifest
+from dfdetect.data.shards import CROPS, CropRow, Crops, CropStore, ShardWriter
 from dfdetect.data.tables import TableHeader, write_table
+from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.provenance import sha256_bytes
 from dfdetect.types import FaceBox, Image
 
@@ -85,10 +86,10 @@ def make_store(
         shard.close()
     policy = {"name": "square", "scale": SCALE, "size": base.shape[0]}
     (folder / "extract.json").write_text(json.dumps({"cutter": {"policy": policy}}))
-    Manifest(tuple(sorted(videos, key=lambda row: row.video_id)), "0" * 64).write(
+    Manifest(Videos.of(sorted(videos, key=lambda row: row.video_id)), "0" * 64).write(
         folder / "manifest.parquet"
     )
-    write_table(folder / "crops.parquet", table_from_rows(crops), CROPS, TableHeader("0" * 64))
+    write_table(folder / "crops.parquet", Crops.of(crops).table, CROPS, TableHeader("0" * 64))
     return CropStore.open(folder)
 
 

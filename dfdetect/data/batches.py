@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dfdetect.data.augment import AugmentSettings, augment, face_region
 from dfdetect.data.blend import self_blend
 from dfdetect.data.crops import CropRow, CropStore
+from dfdetect.data.videos import ManifestRow
 from dfdetect.detectors.base import Preprocess
 from dfdetect.detectors.score import CropBatch
 from dfdetect.errors import UsageError
@@ -46,6 +47,11 @@ class StoredFace:
     store: CropStore
     crop: CropRow
     crop_scale: float
+
+    @property
+    def video(self) -> ManifestRow:
+        """The video it was cut out of."""
+        return self.store.videos.by_id[self.crop.video_id]
 
     def image(self) -> Image:
         """Read the picture."""
@@ -187,7 +193,7 @@ def require_distinct(stores: Sequence[CropStore]) -> None:
     """
     folders: dict[str, Path] = {}
     for store in stores:
-        for video_id in store.videos:
+        for video_id in store.videos.by_id:
             if video_id in folders:
                 raise UsageError(
                     f"{video_id} is in {folders[video_id]} and in {store.folder}; name one of them"
@@ -208,8 +214,8 @@ def _videos(
     faces: dict[str, list[StoredFace]], dataset: str, label: int
 ) -> tuple[tuple[StoredFace, ...], ...]:
     found = []
-    for video_id, members in sorted(faces.items()):
-        row = members[0].store.videos[video_id]
+    for _, members in sorted(faces.items()):
+        row = members[0].video
         if (row.dataset, row.label) == (dataset, label):
             found.append(tuple(members))
     return tuple(found)

@@ -26,10 +26,11 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
-from dfdetect.data.manifest import Manifest, ManifestRow, Progress
-from dfdetect.data.shards import CROPS, RECORD, CropRow, CropStore, ShardWriter, table_from_rows
+from dfdetect.data.manifest import Manifest, Progress
+from dfdetect.data.shards import CROPS, RECORD, CropRow, Crops, CropStore, ShardWriter
 from dfdetect.data.tables import TableHeader, read_table, write_table
 from dfdetect.data.video_crops import KEEP, Cutter
+from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.errors import ContractError, DfdetectError, UsageError
 from dfdetect.faces.finder import FaceFinder, create_finder
 from dfdetect.media import FrameSampler
@@ -161,9 +162,7 @@ class _Reporter:
             self._progress(self._n_done, self._n_all)
 
 
-def _units(
-    rows: Sequence[ManifestRow], sampler: FrameSampler, shard_frames: int
-) -> Iterator[_Unit]:
+def _units(rows: Videos, sampler: FrameSampler, shard_frames: int) -> Iterator[_Unit]:
     index, n_frames, members = 0, 0, []
     for row in rows:
         members.append(row)
@@ -186,7 +185,7 @@ def _expected_frames(row: ManifestRow, sampler: FrameSampler) -> int:
 
 def _require_videos(manifest: Manifest, data_root: Path) -> None:
     # a mistyped folder would leave a finished store of missing videos, which nothing redoes
-    if manifest.rows and not any((data_root / row.path).exists() for row in manifest.rows):
+    if len(manifest.rows) and not any((data_root / row.path).exists() for row in manifest.rows):
         raise UsageError(
             f"none of the {len(manifest.rows)} videos of the manifest is below {data_root} (the "
             f"first: {manifest.rows[0].path}); give the data_root that it was indexed with"
@@ -278,7 +277,7 @@ def _work(job: _Job, unit: _Unit, on_video: Callable[[int], None] | None = None)
             shard.close()
         n_bytes = path.stat().st_size
     header = TableHeader(job.config_hash, facts=(("bytes", n_bytes),))
-    write_table(job.out / unit.part, table_from_rows(rows), CROPS, header)
+    write_table(job.out / unit.part, Crops.of(rows).table, CROPS, header)
 
 
 def _stored(
@@ -312,7 +311,7 @@ def _finder(name: str | None, options: tuple[tuple[str, Any], ...]) -> FaceFinde
 
 def _merge(job: _Job, units: Sequence[_Unit], manifest: Manifest) -> None:
     parts = [read_table(job.out / unit.part, CROPS)[0] for unit in units]
-    table = pa.concat_tables(parts) if parts else table_from_rows(())
+    table = pa.concat_tables(parts) if parts else Crops.of(()).table
     counts = Counter(table.column("status").to_pylist())
     header = TableHeader(
         job.config_hash,

@@ -4,77 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dfdetect.data.datasets.base import DatasetAdapter, DatasetEntry, check_entry
+from dfdetect.data.datasets.base import DatasetAdapter, DatasetEntry, Misnamed, check_entry
 from dfdetect.data.splits import SplitRule, assign_splits, require_no_leak
-from dfdetect.data.tables import TableContract, TableHeader, content_hash, read_table, write_table
+from dfdetect.data.tables import TableHeader, content_hash, read_table, write_table
+from dfdetect.data.videos import MANIFEST, ManifestRow, Videos
 from dfdetect.errors import ContractError, UnreadableVideo
 from dfdetect.media import DecodeLimits, probe
 from dfdetect.provenance import sha256_bytes, sha256_file, sha256_value
 from dfdetect.types import VideoInfo
 
-MANIFEST = TableContract(
-    name="manifest",
-    version=1,
-    schema=pa.schema(
-        [
-            pa.field("video_id", pa.string(), nullable=False),
-            pa.field("dataset", pa.string(), nullable=False),
-            pa.field("method", pa.string(), nullable=False),
-            pa.field("label", pa.int8(), nullable=False),
-            pa.field("split", pa.string()),
-            pa.field("source_ids", pa.list_(pa.string()), nullable=False),
-            pa.field("compression", pa.string(), nullable=False),
-            pa.field("path", pa.string(), nullable=False),
-            pa.field("sha256", pa.string(), nullable=False),
-            pa.field("fps", pa.float64(), nullable=False),
-            pa.field("n_frames", pa.int64()),
-            pa.field("width", pa.int32(), nullable=False),
-            pa.field("height", pa.int32(), nullable=False),
-            pa.field("duration_s", pa.float64(), nullable=False),
-        ]
-    ),
-    repair="dfdetect index dataset=NAME data_root=FOLDER",
-)
-
 HASH_SPLIT = SplitRule(strategy="hash")
 DEFAULT_LIMITS = DecodeLimits()
 
+MISSING = "missing"
+UNREADABLE = "unreadable"
+MISNAMED = "misnamed"
+
+_ENTRIES_AT_A_TIME = 4096
+
 Progress = Callable[[int, int], None]
 """Called with the number of items done and the number of all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
-    """One video of a dataset.
-
-    `path` is POSIX and relative to the data root; for a folder of pictures it is the folder, and
-    `sha256` is then of the names and hashes of its pictures. `method` is `original` for a genuine
-    video. `n_frames` is the container's claim, None where it makes none; `width` and `height` are
-    those of the upright picture.
-    """
-
-    video_id: str
-    dataset: str
-    method: str
-    label: int
-    split: str | None
-    source_ids: tuple[str, ...]
-    compression: str
-    path: str
-    sha256: str
-    fps: float
-    n_frames: int | None
-    width: int
-    height: int
-    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +48,7 @@ class Problem:
 class Manifest:
     """The videos of a dataset, sorted by video id, and those that could not be read."""
 
-    rows: tuple[ManifestRow, ...]
+    rows: Videos
     config_hash: str
     parents: tuple[tuple[str, str], ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -102,24 +60,23 @@ class Manifest:
 
     def counts(self) -> dict[tuple[str, str, int], int]:
         """Return the number of videos by split (`-` for none), method and label."""
-        counted = Counter((row.split or "-", row.method, row.label) for row in self.rows)
-        return dict(sorted(counted.items()))
+        names = ("split", "method", "label")
+        groups = self.rows.table.group_by(list(names)).aggregate([([], "count_all")])
+        cells = [groups.column(name).to_pylist() for name in (*names, "count_all")]
+        counted = zip(*cells, strict=True)
+        return dict(
+            sorted(((split or "-", method, label), n) for split, method, label, n in counted)
+        )
 
     def content_hash(self) -> str:
         """Return the SHA-256 of the rows, the same wherever and whenever they were written."""
-        return content_hash(self.to_table())
-
-    def to_table(self) -> pa.Table:
-        """Return the rows as an Arrow table with the contract's columns."""
-        names = [field.name for field in dataclasses.fields(ManifestRow)]
-        columns = {name: [getattr(row, name) for row in self.rows] for name in names}
-        return pa.table(columns, schema=MANIFEST.schema)
+        return content_hash(self.rows.table)
 
     def write(self, path: Path) -> None:
         """Write `manifest.parquet`, whole or not at all."""
         problems = [dataclasses.asdict(problem) for problem in self.problems]
         header = TableHeader(self.config_hash, self.parents, (("problems", problems),))
-        write_table(path, self.to_table(), MANIFEST, header)
+        write_table(path, self.rows.table, MANIFEST, header)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -129,9 +86,8 @@ class Manifest:
             ContractError: It is missing, no manifest of this version, or names a video twice.
         """
         table, header = read_table(path, MANIFEST)
-        columns = [table.column(field.name).to_pylist() for field in MANIFEST.schema]
-        rows = tuple(_row(values) for values in zip(*columns, strict=True))
-        _require_unique(str(path), (row.video_id for row in rows))
+        rows = Videos(table)
+        _require_unique(str(path), rows.column("video_id"))
         problems = tuple(Problem(**problem) for problem in header.fact("problems", []))
         return cls(rows, header.config_hash, header.parents, problems)
 
@@ -147,39 +103,82 @@ def build_manifest(
     """Hash and probe every video that a dataset lists; return the manifest, with its splits.
 
     Equal files give an equal manifest, whatever `workers` (threads) is. What cannot be read is
-    not in the rows but in `problems`, with status `missing` or `unreadable`.
+    not in the rows but in `problems`, with status `missing`, `unreadable` or `misnamed`.
 
     Raises:
         UsageError: The folder is not the dataset's, or nothing in it can be read.
         ContractError: Two entries have one name, or related videos are in different splits.
     """
-    entries = sorted((check_entry(entry) for entry in dataset.entries(root)), key=_entry_order)
-    _require_unique(f"dataset {dataset.name}", (entry.name for entry in entries))
-    if not entries:
+    manifest = survey(dataset, root, limits, workers, progress)
+    if not len(manifest.rows):
+        raise ContractError(
+            f"none of the {len(manifest.problems)} videos below {root} can be read (the first: "
+            f"{manifest.problems[0].reason}); unpack the dataset again"
+        )
+    assigned = assign_splits(manifest.rows, split)
+    require_no_leak(assigned)
+    config = {"dataset": _describe(dataset), "split": split, "limits": limits}
+    return dataclasses.replace(manifest, rows=assigned, config_hash=sha256_value(config))
+
+
+def survey(
+    dataset: DatasetAdapter,
+    root: Path,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Hash and probe what a dataset lists, with the dataset's own splits, whatever is wrong.
+
+    Raises:
+        UsageError: The folder is not the dataset's.
+        ContractError: It holds no video of it, or two entries have one name.
+    """
+    listed = list(dataset.entries(root))
+    entries = [check_entry(item) for item in listed if isinstance(item, DatasetEntry)]
+    entries.sort(key=lambda entry: entry.name)
+    names = pa.chunked_array([[entry.name for entry in entries]], type=pa.string())
+    _require_unique(f"dataset {dataset.name}", names)
+    if not listed:
         raise ContractError(
             f"{root} holds no video of the dataset {dataset.name}; see its section in "
             "data/README.md"
         )
-    rows: list[ManifestRow] = []
-    problems: list[Problem] = []
-    with ThreadPoolExecutor(workers) as pool:
-        read = pool.map(lambda entry: _read_entry(dataset.name, root, entry, limits), entries)
-        for n_done, outcome in enumerate(read, 1):
+    problems = [
+        Problem(item.path, MISNAMED, item.reason) for item in listed if isinstance(item, Misnamed)
+    ]
+    readings = _readings(dataset.name, root, entries, limits, workers)
+
+    def rows() -> Iterator[ManifestRow]:
+        for n_done, outcome in enumerate(readings, 1):
             if isinstance(outcome, Problem):
                 problems.append(outcome)
             else:
-                rows.append(outcome)
+                yield outcome
             if progress is not None:
                 progress(n_done, len(entries))
-    if not rows:
-        raise ContractError(
-            f"none of the {len(entries)} videos below {root} can be read (the first: "
-            f"{problems[0].reason}); unpack the dataset again"
-        )
-    assigned = assign_splits(rows, split)
-    require_no_leak(assigned)
-    config = {"dataset": _describe(dataset), "split": split, "limits": limits}
-    return Manifest(assigned, sha256_value(config), dataset.parents(root), tuple(problems))
+
+    found = _only_known_originals(Videos.of(rows()))
+    problems.sort(key=lambda problem: problem.path)
+    config = {"dataset": _describe(dataset), "limits": limits}
+    return Manifest(found, sha256_value(config), dataset.parents(root), tuple(problems))
+
+
+def _readings(
+    dataset: str, root: Path, entries: Sequence[DatasetEntry], limits: DecodeLimits, workers: int
+) -> Iterator[ManifestRow | Problem]:
+    with ThreadPoolExecutor(workers) as pool:
+        # a pool takes in all that it is given at once, so it is given a part at a time
+        for start in range(0, len(entries), _ENTRIES_AT_A_TIME):
+            part = entries[start : start + _ENTRIES_AT_A_TIME]
+            yield from pool.map(lambda entry: _read_entry(dataset, root, entry, limits), part)
+
+
+def _only_known_originals(videos: Videos) -> Videos:
+    originals = videos.column("original_id")
+    known = pc.is_in(originals, value_set=videos.column("video_id").combine_chunks())
+    absent = pa.scalar(None, pa.string())
+    return videos.with_column("original_id", pc.if_else(known, originals, absent).combine_chunks())
 
 
 def hash_of(video: VideoInfo) -> str:
@@ -195,15 +194,15 @@ def _read_entry(
 ) -> ManifestRow | Problem:
     path = root / entry.path
     if not path.exists():
-        return Problem(entry.path, "missing", f"{entry.path} is listed but not there")
+        return Problem(entry.path, MISSING, f"{entry.path} is listed but not there")
     try:
         video = probe(path, limits)
         sha256 = hash_of(video)
     except UnreadableVideo as error:
         # a manifest moves between machines, so it names no folder of this one
-        return Problem(entry.path, "unreadable", str(error).replace(f"{root}/", ""))
+        return Problem(entry.path, UNREADABLE, str(error).replace(f"{root}/", ""))
     except OSError as error:
-        return Problem(entry.path, "unreadable", f"{entry.path}: {error.strerror}")
+        return Problem(entry.path, UNREADABLE, f"{entry.path}: {error.strerror}")
     return ManifestRow(
         video_id=f"{dataset}/{entry.name}",
         dataset=dataset,
@@ -219,12 +218,9 @@ def _read_entry(
         width=video.width,
         height=video.height,
         duration_s=video.duration_s,
+        original_id=f"{dataset}/{entry.original}" if entry.original else None,
+        mask_path=entry.mask if entry.mask and (root / entry.mask).exists() else None,
     )
-
-
-def _row(values: Sequence[Any]) -> ManifestRow:
-    row = ManifestRow(*values)
-    return dataclasses.replace(row, source_ids=tuple(row.source_ids))
 
 
 def _describe(dataset: DatasetAdapter) -> dict[str, Any]:
@@ -232,14 +228,12 @@ def _describe(dataset: DatasetAdapter) -> dict[str, Any]:
     return {"adapter": type(dataset).__name__, **fields}
 
 
-def _entry_order(entry: DatasetEntry) -> str:
-    return entry.name
-
-
-def _require_unique(where: str, names: Iterable[str]) -> None:
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        raise ContractError(
-            f"{where} has {len(twice)} video(s) more than once (the first: {twice[0]}); rename "
-            "the files or correct the list, then index again"
-        )
+def _require_unique(where: str, names: pa.ChunkedArray) -> None:
+    if pc.count_distinct(names).as_py() == len(names):
+        return
+    counted = pc.value_counts(names)
+    twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
+    raise ContractError(
+        f"{where} has {len(twice)} video(s) more than once (the first: {twice[0]}); rename "
+        "the files or correct the list, then index again"
+    )

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dfdetect.data.manifest import Manifest, ManifestRow
-from dfdetect.data.tables import TableContract, read_table
+from dfdetect.data.manifest import Manifest
+from dfdetect.data.tables import Rows, TableContract, read_table
+from dfdetect.data.videos import Videos
 from dfdetect.detectors.score import CropKey
 from dfdetect.errors import ContractError
 from dfdetect.types import CropPolicy, FaceBox, FaceQuality, Image, Point
@@ -35,10 +37,14 @@ MISSING = "missing"
 
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 QUALITY = ("side_px", "inter_eye_px", "sharpness", "yaw")
+_PLAIN = (
+    *("crop_id", "video_id", "track_id", "frame_index", "time_s", "confidence"),
+    *("shard", "offset", "size", "status", "box_from"),
+)
 
 CROPS = TableContract(
     name="crops",
-    version=1,
+    version=2,
     schema=pa.schema(
         [
             pa.field("crop_id", pa.string(), nullable=False),
@@ -55,6 +61,7 @@ CROPS = TableContract(
             pa.field("offset", pa.int64()),
             pa.field("size", pa.int64()),
             pa.field("status", pa.string(), nullable=False),
+            pa.field("box_from", pa.string()),
         ]
     ),
     repair="dfdetect extract manifest=FILE out=FOLDER",
@@ -71,7 +78,8 @@ class CropRow:
     `track_id` and `frame_index` are -1 where there is no face, or no frame, to speak of. `box` is
     in source pixels, `landmarks` are the five points in the crop's own pixels and empty when
     unknown. `shard` (relative to the store), `offset` and `size` (bytes) say where the PNG lies;
-    they are None unless `status` is `ok`.
+    they are None unless `status` is `ok`. `box_from` names the video whose box and points were
+    taken over, None where the face was found in this one.
     """
 
     crop_id: str
@@ -87,6 +95,7 @@ class CropRow:
     shard: str | None = None
     offset: int | None = None
     size: int | None = None
+    box_from: str | None = None
 
     @property
     def key(self) -> CropKey:
@@ -94,13 +103,43 @@ class CropRow:
         return CropKey(self.video_id, self.track_id, self.frame_index, self.time_s)
 
 
+class Crops(Rows[CropRow]):
+    """The rows of one or more crop stores, in order."""
+
+    schema: ClassVar[pa.Schema] = CROPS.schema
+
+    @classmethod
+    def columns_of(cls, rows: Sequence[CropRow]) -> Mapping[str, Sequence[Any]]:
+        """Return the values of every column for some crops."""
+        columns: dict[str, list[Any]] = {name: [] for name in CROPS.schema.names}
+        for row in rows:
+            columns["landmarks"].append([x for point in row.landmarks for x in point] or None)
+            for name, value in zip(BOX, _corners(row.box), strict=True):
+                columns[name].append(value)
+            for name in QUALITY:
+                columns[name].append(None if row.quality is None else getattr(row.quality, name))
+            for name in _PLAIN:
+                columns[name].append(getattr(row, name))
+        return columns
+
+    @classmethod
+    def rows_of(cls, columns: Mapping[str, Sequence[Any]]) -> Iterator[CropRow]:
+        """Yield the crops that some columns hold."""
+        for values in zip(*columns.values(), strict=True):
+            yield _row(dict(zip(columns, values, strict=True)))
+
+
+def _corners(box: FaceBox | None) -> tuple[float | None, ...]:
+    return (None,) * 4 if box is None else (box.x0, box.y0, box.x1, box.y1)
+
+
 @dataclass(frozen=True, slots=True)
 class CropStore:
     """Face crops on disk with random access; it may be shared by threads and pickled."""
 
     folder: Path
-    crops: tuple[CropRow, ...]
-    videos: Mapping[str, ManifestRow]
+    crops: Crops
+    videos: Videos
     config_hash: str
     n_by_status: Mapping[str, int] = field(default_factory=dict)
 
@@ -113,17 +152,16 @@ class CropStore:
                 together.
         """
         table, header = read_table(folder / "crops.parquet", CROPS)
-        manifest = Manifest.read(folder / "manifest.parquet")
-        videos = {row.video_id: row for row in manifest.rows}
-        crops = rows_from_table(table)
-        strangers = {crop.video_id for crop in crops} - videos.keys()
-        if strangers:
+        videos = Manifest.read(folder / "manifest.parquet").rows
+        named = pc.unique(table.column("video_id"))
+        strangers = named.filter(pc.invert(pc.is_in(named, videos.column("video_id"))))
+        if len(strangers):
             raise ContractError(
                 f"{folder}: crops.parquet names {len(strangers)} video(s) that manifest.parquet "
-                f"does not (the first: {min(strangers)}); extract again into an empty folder"
+                f"does not (the first: {strangers[0]}); extract again into an empty folder"
             )
         counts = header.fact("n_by_status", {})
-        return cls(folder, crops, videos, header.config_hash, counts)
+        return cls(folder, Crops(table), videos, header.config_hash, counts)
 
     @property
     def policy(self) -> CropPolicy:
@@ -142,13 +180,13 @@ class CropStore:
                 f"extract again with `{CROPS.repair}`"
             ) from error
 
-    def usable(self, split: str | None = None) -> tuple[CropRow, ...]:
+    def usable(self, split: str | None = None) -> Crops:
         """Return the crops with a picture, of one split or of all."""
-        return tuple(
-            crop
-            for crop in self.crops
-            if crop.status == OK and (split is None or self.videos[crop.video_id].split == split)
-        )
+        chosen = pc.equal(self.crops.column("status"), OK)
+        if split is not None:
+            members = self.videos.where(split=split).column("video_id")
+            chosen = pc.and_(chosen, pc.is_in(self.crops.column("video_id"), members))
+        return self.crops.take(np.asarray(chosen, dtype=bool))
 
     def image(self, crop: CropRow) -> Image:
         """Read one crop, RGB uint8, `size` × `size` of the crop policy.
@@ -227,32 +265,6 @@ def decode_png(content: bytes, where: str) -> Image:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def table_from_rows(rows: Sequence[CropRow]) -> pa.Table:
-    """Return crop rows as an Arrow table with the contract's columns."""
-    columns: dict[str, list[Any]] = {name: [] for name in CROPS.schema.names}
-    for row in rows:
-        columns["landmarks"].append([x for point in row.landmarks for x in point] or None)
-        box = (None,) * 4 if row.box is None else (row.box.x0, row.box.y0, row.box.x1, row.box.y1)
-        for name, value in zip(BOX, box, strict=True):
-            columns[name].append(value)
-        for name in QUALITY:
-            columns[name].append(None if row.quality is None else getattr(row.quality, name))
-        for name in ("crop_id", "video_id", "track_id", "frame_index", "time_s", "confidence"):
-            columns[name].append(getattr(row, name))
-        for name in ("shard", "offset", "size", "status"):
-            columns[name].append(getattr(row, name))
-    return pa.table(columns, schema=CROPS.schema)
-
-
-def rows_from_table(table: pa.Table) -> tuple[CropRow, ...]:
-    """Return the crop rows that a table with the contract's columns holds."""
-    names = CROPS.schema.names
-    columns = [table.column(name).to_pylist() for name in names]
-    return tuple(
-        _row(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)
-    )
-
-
 def _row(cells: Mapping[str, Any]) -> CropRow:
     flat = cells["landmarks"] or ()
     box = [cells[name] for name in BOX]
@@ -274,4 +286,5 @@ def _row(cells: Mapping[str, Any]) -> CropRow:
         shard=cells["shard"],
         offset=cells["offset"],
         size=cells["size"],
+        box_from=cells["box_from"],
     )

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dfdetect.data.datasets.base import SPLITS
+from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.errors import ContractError, UsageError
 
-if TYPE_CHECKING:
-    from dfdetect.data.manifest import ManifestRow
+BYTES = "sha256:"
+EVERYWHERE = "@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,8 @@ class Leak:
     chain: tuple[str, ...]
 
 
-def assign_splits(rows: Sequence[ManifestRow], rule: SplitRule) -> tuple[ManifestRow, ...]:
-    """Return the rows with their split filled in by the rule.
+def assign_splits(videos: Videos, rule: SplitRule) -> Videos:
+    """Return the videos with their split filled in by the rule.
 
     Raises:
         UsageError: The dataset has no split of its own for some video, or a split that was asked
@@ -69,32 +76,32 @@ def assign_splits(rows: Sequence[ManifestRow], rule: SplitRule) -> tuple[Manifes
     """
     if rule.strategy.startswith("all:"):
         split = rule.strategy.removeprefix("all:")
-        return tuple(replace(row, split=split) for row in rows)
+        return videos.with_column("split", pa.repeat(split, len(videos)))
     if rule.strategy == "hash":
-        return _hashed(rows, rule)
-    without = [row.video_id for row in rows if row.split is None]
-    if without:
+        return _hashed(videos, rule)
+    without = pc.is_null(videos.column("split"))
+    n_without = pc.sum(without).as_py() or 0
+    if n_without:
+        first = videos.column("video_id").filter(without)[0]
         raise UsageError(
-            f"{len(without)} of {len(rows)} videos have no {rule.strategy} split "
-            f"(the first: {without[0]}); use split.strategy=hash"
+            f"{n_without} of {len(videos)} videos have no {rule.strategy} split "
+            f"(the first: {first}); use split.strategy=hash"
         )
-    return tuple(rows)
+    return videos
 
 
-def _hashed(rows: Sequence[ManifestRow], rule: SplitRule) -> tuple[ManifestRow, ...]:
-    groups = source_groups(rows)
-    assigned = tuple(
-        replace(row, split=_split_of(group, rule)) for row, group in zip(rows, groups, strict=True)
-    )
+def _hashed(videos: Videos, rule: SplitRule) -> Videos:
+    groups = source_groups(videos)
+    of_group = [_split_of(name, rule) for name in groups.names]
     wanted = {split for split in SPLITS if getattr(rule, split) > 0}
-    empty = sorted(wanted - {row.split for row in assigned})
-    if empty and rows:
+    empty = sorted(wanted - set(of_group))
+    if empty and len(videos):
         raise UsageError(
-            f"split.seed={rule.seed} leaves {', '.join(empty)} empty with {len(set(groups))} "
+            f"split.seed={rule.seed} leaves {', '.join(empty)} empty with {len(of_group)} "
             "groups of related videos; try another split.seed, or keep them together with "
             "split.strategy=all:test"
         )
-    return assigned
+    return videos.with_column("split", pa.array(of_group, pa.string()).take(groups.codes))
 
 
 def _split_of(group: str, rule: SplitRule) -> str:
@@ -106,57 +113,102 @@ def _split_of(group: str, rule: SplitRule) -> str:
     return "val" if position < rule.train + rule.val or rule.test == 0 else "test"
 
 
-def source_groups(rows: Sequence[ManifestRow]) -> tuple[str, ...]:
-    """Return, for each row, the name of the group of related videos it belongs to.
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which videos are related: for each row the number of its group, and every group's name."""
 
-    Two videos are related when they share a source id of the same dataset or equal bytes, or are
-    related to a common third one. The name is the group's smallest token, whatever the order of
-    rows is.
+    codes: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def source_groups(videos: Videos) -> Groups:
+    """Return the groups of related videos.
+
+    Two videos are related when they share a source id (of the same dataset, or one that means the
+    same everywhere) or equal bytes, or are related to a common third one. A group's name is its
+    smallest source, whatever the order of rows is; groups are numbered by name.
     """
-    parent: dict[str, str] = {}
+    rows, tokens, is_bytes, texts = _links(videos)
+    n_rows, n_tokens = len(videos), len(texts)
+    links = coo_array(
+        (np.ones(len(rows), dtype=bool), (rows, n_rows + tokens)), shape=(n_rows + n_tokens,) * 2
+    )
+    n_groups, component = connected_components(links, directed=False)
+    # a group is named by its sources, so that re-encoding a video does not move it
+    order = np.asarray(
+        pc.sort_indices(
+            pa.table({"is_bytes": is_bytes, "text": texts}),
+            sort_keys=[("is_bytes", "ascending"), ("text", "ascending")],
+        )
+    )
+    rank = np.empty(n_tokens, dtype=np.int64)
+    rank[order] = np.arange(n_tokens)
+    smallest = np.full(n_groups, n_tokens, dtype=np.int64)
+    np.minimum.at(smallest, component[n_rows:], rank)
+    by_name = np.argsort(smallest)
+    number = np.empty(n_groups, dtype=np.int64)
+    number[by_name] = np.arange(n_groups)
+    names = texts.take(pa.array(order[smallest[by_name]])).to_pylist()
+    return Groups(number[component[:n_rows]], tuple(names))
 
-    def find(token: str) -> str:
-        parent.setdefault(token, token)
-        while parent[token] != token:
-            parent[token] = parent[parent[token]]
-            token = parent[token]
-        return token
 
-    firsts = []
-    for row in rows:
-        first, *others = _tokens(row)
-        firsts.append(first)
-        root = find(first)
-        for token in others:
-            # the smaller token stays root, so the name does not depend on the order of rows
-            root, below = sorted((root, find(token)), key=_token_order)
-            parent[below] = root
-    return tuple(find(first) for first in firsts)
+def _links(
+    videos: Videos,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], pa.Array]:
+    """Return (row, token) of every link, and of every token whether it is bytes, and its text."""
+    sources = videos.column("source_ids").combine_chunks()
+    row_of_source = np.asarray(pc.list_parent_indices(sources), dtype=np.int64)
+    flat = pc.list_flatten(sources)
+    dataset = videos.column("dataset").combine_chunks().take(pa.array(row_of_source))
+    own = pc.binary_join_element_wise(dataset, flat, ":")
+    shared = pc.utf8_slice_codeunits(flat, len(EVERYWHERE))
+    named = pc.if_else(pc.starts_with(flat, EVERYWHERE), shared, own)
+    bytes_ = pc.binary_join_element_wise(BYTES, videos.column("sha256").combine_chunks(), "")
+    first, second = (pc.dictionary_encode(texts) for texts in (named, bytes_))
+    n_first = len(first.dictionary)
+    tokens = np.concatenate([np.asarray(first.indices), np.asarray(second.indices) + n_first])
+    rows = np.concatenate([row_of_source, np.arange(len(videos), dtype=np.int64)])
+    is_bytes = np.arange(n_first + len(second.dictionary)) >= n_first
+    return (
+        rows,
+        tokens.astype(np.int64),
+        is_bytes,
+        pa.concat_arrays([first.dictionary, second.dictionary]),
+    )
 
 
-def leak_check(rows: Sequence[ManifestRow]) -> tuple[Leak, ...]:
+def leak_check(videos: Videos) -> tuple[Leak, ...]:
     """Return one leak, with its shortest chain, per group of related videos and pair of splits.
 
-    Rows of several datasets may be given together: source ids are compared within a dataset,
-    bytes across all. Rows without a split are links of a chain but no leak.
+    Videos of several datasets may be given together (`Videos.joined`): source ids are compared
+    within a dataset unless they start with `@`, bytes across all. Videos without a split are links
+    of a chain but no leak.
     """
-    groups: dict[str, list[ManifestRow]] = defaultdict(list)
-    for group, row in zip(source_groups(rows), rows, strict=True):
-        groups[group].append(row)
+    codes = source_groups(videos).codes
+    split = videos.column("split").combine_chunks()
+    split_codes = np.asarray(pc.fill_null(pc.index_in(split, pa.array(SPLITS)), -1))
+    present = np.unique(np.stack([codes, split_codes])[:, split_codes >= 0], axis=1)
+    groups, n_splits = np.unique(present[0], return_counts=True)
     leaks: list[Leak] = []
-    for _, members in sorted(groups.items()):
-        splits = sorted({row.split for row in members if row.split is not None}, key=_split_order)
+    torn = groups[n_splits > 1]
+    # one sort finds the members of every torn group
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], torn, side="left")
+    ends = np.searchsorted(codes[order], torn, side="right")
+    for group, start, end in zip(torn, starts, ends, strict=True):
+        members = videos.take(np.sort(order[start:end]))
+        splits = [SPLITS[code] for code in np.sort(present[1][present[0] == group])]
         leaks.extend(_shortest(members, *pair) for pair in combinations(splits, 2))
     return tuple(leaks)
 
 
-def require_no_leak(rows: Sequence[ManifestRow]) -> None:
+def require_no_leak(videos: Videos) -> None:
     """Raise when related videos are in different splits.
 
     Raises:
         ContractError: The sentence shows the first chain and the number of leaks.
     """
-    leaks = leak_check(rows)
+    leaks = leak_check(videos)
     if leaks:
         first = leaks[0]
         raise ContractError(
@@ -167,17 +219,9 @@ def require_no_leak(rows: Sequence[ManifestRow]) -> None:
 
 def _tokens(row: ManifestRow) -> Iterator[str]:
     for source in sorted(row.source_ids):
-        yield f"{row.dataset}:{source}"
-    yield f"sha256:{row.sha256}"
-
-
-def _token_order(token: str) -> tuple[bool, str]:
-    # a group is named by its sources, so that re-encoding a video does not move it
-    return token.startswith("sha256:"), token
-
-
-def _split_order(split: str) -> int:
-    return SPLITS.index(split)
+        everywhere = source.startswith(EVERYWHERE)
+        yield source.removeprefix(EVERYWHERE) if everywhere else f"{row.dataset}:{source}"
+    yield f"{BYTES}{row.sha256}"
 
 
 _Place = tuple[str, str | None]
@@ -219,7 +263,7 @@ def _leak(
     step = came_from[_place(last)]
     while step is not None:
         row, token = step
-        kinds.add("duplicate" if token.startswith("sha256:") else "source")
+        kinds.add("duplicate" if token.startswith(BYTES) else "source")
         chain += [token, row.video_id]
         step = came_from[_place(row)]
     return Leak(kinds.pop() if len(kinds) == 1 else "mixed", splits, tuple(reversed(chain)))

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from typing_extensions import Self
 
 from dfdetect.errors import ContractError
-from dfdetect.provenance import sha256_value, written_whole
+from dfdetect.provenance import canonical_json, written_whole
 
 KEY = b"dfdetect"
+
+# rows are turned into objects and back by so many, which bounds what is alive at a time
+BATCH_ROWS = 16_384
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +55,100 @@ class TableHeader:
         return dict(self.facts).get(name, default)
 
 
+class Rows(Sequence[T], ABC):
+    """The rows of a table as typed objects, each made when it is asked for.
+
+    The table stays what it is in memory, columns of numbers and texts, so that a million rows
+    cost hundreds of bytes each and not thousands; processes that are forked share it.
+    """
+
+    schema: ClassVar[pa.Schema]
+
+    def __init__(self, table: pa.Table) -> None:
+        """Show the rows of a table that has the contract's columns."""
+        self._table = table.select(self.schema.names).combine_chunks()
+
+    @classmethod
+    def of(cls, rows: Iterable[T]) -> Self:
+        """Return the rows that an iterable yields; it may be longer than memory has objects for."""
+        remaining, batches = iter(rows), []
+        while members := list(islice(remaining, BATCH_ROWS)):
+            batches.append(pa.table(cls.columns_of(members), schema=cls.schema))
+        return cls(pa.concat_tables(batches) if batches else cls.schema.empty_table())
+
+    @classmethod
+    @abstractmethod
+    def columns_of(cls, rows: Sequence[T]) -> Mapping[str, Sequence[Any]]:
+        """Return the values of every column for some rows."""
+
+    @classmethod
+    @abstractmethod
+    def rows_of(cls, columns: Mapping[str, Sequence[Any]]) -> Iterator[T]:
+        """Yield the rows that some columns of equal length hold."""
+
+    @property
+    def table(self) -> pa.Table:
+        """The table itself."""
+        return self._table
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column of the table."""
+        return self._table.column(name)
+
+    def take(self, which: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Self:
+        """Return some rows, by their positions or by a mask as long as the rows."""
+        chosen = np.asarray(which)
+        positions = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        return type(self)(self._table.take(pa.array(positions, type=pa.int64())))
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, which: int) -> T: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Self: ...
+
+    def __getitem__(self, which: int | slice) -> T | Self:
+        if isinstance(which, slice):
+            return self.take(np.arange(*which.indices(len(self)), dtype=np.int64))
+        position = range(len(self))[which]
+        return next(self._objects(self._table.slice(position, 1)))
+
+    def __iter__(self) -> Iterator[T]:
+        for start in range(0, len(self), BATCH_ROWS):
+            yield from self._objects(self._table.slice(start, BATCH_ROWS))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and bool(self._table.equals(other._table))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} rows)"
+
+    def _objects(self, part: pa.Table) -> Iterator[T]:
+        return self.rows_of({name: part.column(name).to_pylist() for name in self.schema.names})
+
+
 def content_hash(table: pa.Table) -> str:
-    """Return the SHA-256 of a table's values, whatever its file's layout and metadata are."""
-    return sha256_value({name: table.column(name).to_pylist() for name in table.column_names})
+    """Return the SHA-256 of a table's values, whatever its file's layout and metadata are.
+
+    It is that of the canonical JSON of `{column: values}`, of which only a part exists at a time.
+    """
+    digest = hashlib.sha256()
+    opening = "{"
+    for name in sorted(table.column_names):
+        digest.update(f"{opening}{json.dumps(name)}:[".encode())
+        column = table.column(name)
+        for start in range(0, len(column), BATCH_ROWS):
+            values = canonical_json(column.slice(start, BATCH_ROWS).to_pylist())[1:-1]
+            digest.update(("," + values if start else values).encode())
+        digest.update(b"]")
+        opening = ","
+    digest.update(b"}")
+    return digest.hexdigest()
 
 
 def write_table(path: Path, table: pa.Table, contract: TableContract, header: TableHeader) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.shards import (
     DECODE_ERROR,
     MISSING,
@@ -20,6 +19,7 @@ from dfdetect.data.shards import (
     UNREADABLE,
     CropRow,
 )
+from dfdetect.data.videos import ManifestRow
 from dfdetect.errors import UnreadableVideo, UsageError
 from dfdetect.faces.crop import crop_face, crop_landmarks, face_quality
 from dfdetect.faces.finder import FaceFinder

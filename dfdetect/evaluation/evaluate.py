@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dfdetect.data.crops import CropRow, CropStore
-from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.shards import CROPS, OK
 from dfdetect.data.tables import content_hash, read_table
+from dfdetect.data.videos import ManifestRow
 from dfdetect.detectors.base import LoadedDetector
 from dfdetect.detectors.score import CropBatch, score
 from dfdetect.errors import ContractError, UsageError
@@ -150,7 +150,7 @@ def _batches(
 def _videos_of(stores: Sequence[CropStore], split: str) -> dict[str, ManifestRow]:
     videos: dict[str, ManifestRow] = {}
     for store in stores:
-        own = {name: row for name, row in store.videos.items() if row.split == split}
+        own = {row.video_id: row for row in store.videos.where(split=split)}
         if twice := videos.keys() & own.keys():
             raise ContractError(
                 f"{store.folder} holds {len(twice)} video(s) that another store holds too (the "

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.shards import OK, CropRow
+from dfdetect.data.videos import ManifestRow
 from dfdetect.evaluation.results import ALL, ResultRow
 from dfdetect.scoring import metrics
 from dfdetect.scoring.aggregate import VideoScore, sigmoid, track_scores

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Sampler
 from dfdetect.data.batches import TrainingPairs, labels_of, require_distinct, split_faces
 from dfdetect.data.crops import CropStore
 from dfdetect.data.splits import require_no_leak
+from dfdetect.data.videos import Videos
 from dfdetect.detectors import create_detector
 from dfdetect.detectors.base import Preprocess
 from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
@@ -100,7 +101,7 @@ def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
     for group in (stores, clips):
         require_distinct(group)
     # people to calibrate on that training saw would make the detector look surer than it is
-    require_no_leak([row for store in (*stores, *clips) for row in store.videos.values()])
+    require_no_leak(Videos.joined([store.videos for store in (*stores, *clips)]))
     parents = parents_of(stores)
     digest = run_hash(settings, parents)
     require_same_run(settings, digest)
@@ -360,8 +361,8 @@ def _trained_on(stores: tuple[CropStore, ...], settings: FitSettings) -> str:
     counted = Counter(
         (row.dataset, "genuine" if row.label == REAL else "manipulated")
         for store in stores
-        for row in store.videos.values()
-        if row.split == "train" and row.dataset in used
+        for row in store.videos.where(split="train")
+        if row.dataset in used
     )
     return ", ".join(f"{n} {kind} of {dataset}" for (dataset, kind), n in sorted(counted.items()))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dfdetect.data.batches import StoredFace, scoring_batches
 from dfdetect.data.splits import source_groups
+from dfdetect.data.videos import Videos
 from dfdetect.detectors.base import CheckpointHeader, LoadedDetector
 from dfdetect.detectors.checkpoint import make_header
 from dfdetect.detectors.network import Detector
@@ -57,15 +58,16 @@ def live_detector(network: Detector, device: str) -> LoadedDetector:
 def score_videos(detector: LoadedDetector, faces: Sequence[StoredFace]) -> VideoLogits:
     """Score faces and aggregate them to one logit a video, whatever the number of its tracks."""
     scores = score(detector, scoring_batches(faces, detector.header.preprocess))
-    rows = {face.crop.video_id: face.store.videos[face.crop.video_id] for face in faces}
+    rows = {face.crop.video_id: face.video for face in faces}
     videos = video_scores(scores, rule="all_faces", min_faces=1)
     ordered = [rows[video.video_id] for video in videos]
+    groups = source_groups(Videos.of(ordered))
     return VideoLogits(
         tuple(video.video_id for video in videos),
         tuple(video.logit for video in videos),
         tuple(row.label for row in ordered),
         tuple(row.dataset for row in ordered),
-        source_groups(ordered),
+        tuple(groups.names[code] for code in groups.codes),
     )
 
 
@@ -95,7 +97,7 @@ def require_selectable(faces: Sequence[StoredFace]) -> None:
     Raises:
         UsageError: No dataset has faces of both classes.
     """
-    videos = (face.store.videos[face.crop.video_id] for face in faces)
+    videos = (face.video for face in faces)
     found = {(video.dataset, video.label) for video in videos}
     if not any((dataset, FAKE) in found for dataset, label in found if label == REAL):
         raise UsageError(UNSELECTABLE)

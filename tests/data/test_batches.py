@@ -21,6 +21,8 @@ from dfdetect.data.batches import (
     split_faces,
 )
 from dfdetect.data.crops import CropStore
+from dfdetect.data.shards import Crops
+from dfdetect.data.videos import Videos
 from dfdetect.detectors.base import Preprocess
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.types import CropPolicy, Image
@@ -65,8 +67,8 @@ def pairs_of(
 def known(store: CropStore) -> dict[bytes, tuple[str, int]]:
     return {
         store.image(crop).tobytes(): (
-            store.videos[crop.video_id].split or "",
-            store.videos[crop.video_id].label,
+            store.videos.by_id[crop.video_id].split or "",
+            store.videos.by_id[crop.video_id].label,
         )
         for crop in store.usable()
     }
@@ -190,7 +192,7 @@ def test_a_split_holds_its_own_videos_only(toy: CropStore) -> None:
     for split in ("train", "val", "test"):
         faces = split_faces([toy], split)
         assert len(faces) == 16
-        assert {toy.videos[face.crop.video_id].split for face in faces} == {split}
+        assert {toy.videos.by_id[face.crop.video_id].split for face in faces} == {split}
 
 
 def test_faces_of_a_video_are_spread_over_it(tmp_path: Path, portrait: Image) -> None:
@@ -205,7 +207,7 @@ def test_faces_of_a_video_are_spread_over_it(tmp_path: Path, portrait: Image) ->
 
 def test_the_scale_comes_from_the_record_of_the_extraction(toy: CropStore, tmp_path: Path) -> None:
     assert crop_scale(toy) == SCALE
-    lost = CropStore(tmp_path, (), {}, "")
+    lost = CropStore(tmp_path, Crops.of(()), Videos.of(()), "")
     with pytest.raises(ContractError, match="extract again"):
         crop_scale(lost)
 

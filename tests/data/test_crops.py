@@ -23,7 +23,7 @@ from dfdetect.data.crops import CropStore, ExtractSummary, extract_crops
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.datasets.synthetic import draw_clip, write_clip
 from dfdetect.data.manifest import Manifest, build_manifest
-from dfdetect.data.shards import decode_png, encode_png, rows_from_table, table_from_rows
+from dfdetect.data.shards import Crops, decode_png, encode_png
 from dfdetect.data.splits import SplitRule
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.faces.finder import create_finder
@@ -71,9 +71,9 @@ def test_whole_pictures_come_back_bit_for_bit(tmp_path: Path) -> None:
     store = CropStore.open(tmp_path / "store")
     assert summary.n_by_status == (("ok", 10),)
     assert (summary.n_videos, summary.n_rows, summary.n_units) == (10, 10, 2)
-    assert dict(store.videos) == {row.video_id: row for row in manifest.rows}
+    assert store.videos == manifest.rows
     for crop in store.usable():
-        original = cv2.imread(str(tmp_path / "data" / store.videos[crop.video_id].path))
+        original = cv2.imread(str(tmp_path / "data" / store.videos.by_id[crop.video_id].path))
         assert original is not None
         assert np.array_equal(store.image(crop), original[..., ::-1])
         assert crop.box is not None
@@ -95,7 +95,7 @@ def test_shards_are_web_datasets_that_tar_understands(tmp_path: Path) -> None:
             assert (member.offset_data, member.size) == (crop.offset, crop.size)
             facts = json.load(shard.extractfile(f"{crop.crop_id}.json"))  # type: ignore[arg-type]
             assert facts["video_id"] == crop.video_id
-            assert facts["label"] == store.videos[crop.video_id].label
+            assert facts["label"] == store.videos.by_id[crop.video_id].label
     keys = [name.rsplit(".", 1)[0] for name in names]
     assert keys[::2] == keys[1::2]  # picture and facts of a key lie side by side
 
@@ -120,7 +120,7 @@ def test_usable_filters_by_split(tmp_path: Path) -> None:
     store = CropStore.open(tmp_path / "store")
     assert len(store.usable()) == 30
     assert len(store.usable("val")) == 6
-    assert {store.videos[crop.video_id].split for crop in store.usable("test")} == {"test"}
+    assert {store.videos.by_id[crop.video_id].split for crop in store.usable("test")} == {"test"}
 
 
 # faces
@@ -384,7 +384,7 @@ def test_a_store_is_read_by_threads_and_after_pickling(tmp_path: Path) -> None:
     copied = pickle.loads(pickle.dumps(store))
     expected = [store.image(crop) for crop in store.usable()]
     with ThreadPoolExecutor(8) as pool:
-        read = list(pool.map(copied.image, copied.usable() * 5))
+        read = list(pool.map(copied.image, list(copied.usable()) * 5))
     for index, image in enumerate(read):
         assert np.array_equal(image, expected[index % 30])
 
@@ -393,7 +393,7 @@ def test_rows_survive_the_table(tmp_path: Path) -> None:
     manifest = lay_clips(tmp_path / "data", 5, 3)
     extract_crops(manifest, tmp_path / "data", tmp_path / "store", SQUARE, FrameSampler(count=2))
     store = CropStore.open(tmp_path / "store")
-    assert rows_from_table(table_from_rows(store.crops)) == store.crops
+    assert Crops.of(store.crops) == store.crops
     table = pq.read_table(tmp_path / "store" / "crops.parquet")
     assert {len(row) for row in table.column("landmarks").to_pylist() if row} <= {10}
     stamp = json.loads(table.schema.metadata[b"dfdetect"])

@@ -16,6 +16,7 @@ import pytest
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.manifest import Manifest, build_manifest
 from dfdetect.data.splits import SplitRule
+from dfdetect.data.videos import Videos
 from dfdetect.errors import ContractError, UsageError
 
 ALL_TRAIN = SplitRule("all:train")
@@ -156,9 +157,9 @@ def test_reading_refuses_what_is_no_manifest(root: Path, tmp_path: Path) -> None
     with pytest.raises(ContractError, match="dfdetect did not write"):
         Manifest.read(path)
     write_altered(
-        path, table, {b"dfdetect": metadata[b"dfdetect"].replace(b'"version": 1', b'"version": 9')}
+        path, table, {b"dfdetect": metadata[b"dfdetect"].replace(b'"version": 2', b'"version": 9')}
     )
-    with pytest.raises(ContractError, match="manifest version 9, wanted manifest version 1"):
+    with pytest.raises(ContractError, match="manifest version 9, wanted manifest version 2"):
         Manifest.read(path)
     write_altered(path, table.drop_columns(["sha256"]), metadata)
     with pytest.raises(ContractError, match="has no column 'sha256'"):
@@ -175,7 +176,7 @@ def test_reading_refuses_what_is_no_manifest(root: Path, tmp_path: Path) -> None
 def test_counts_are_by_split_method_and_label(root: Path) -> None:
     manifest = build_manifest(create_dataset("folder"), root, ALL_TRAIN)
     assert manifest.counts() == {("train", "fake", 1): 4, ("train", "original", 0): 4}
-    unsplit = replace(manifest, rows=tuple(replace(row, split=None) for row in manifest.rows))
+    unsplit = replace(manifest, rows=Videos.of(replace(row, split=None) for row in manifest.rows))
     assert unsplit.counts() == {("-", "fake", 1): 4, ("-", "original", 0): 4}
 
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfdetect.data.datasets.ffpp import METHODS, official_splits
-from dfdetect.data.manifest import ManifestRow
 from dfdetect.data.splits import (
     SplitRule,
     assign_splits,
@@ -19,6 +18,7 @@ from dfdetect.data.splits import (
     require_no_leak,
     source_groups,
 )
+from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.errors import ContractError, UsageError
 
 
@@ -78,9 +78,13 @@ def components(rows: list[ManifestRow]) -> set[frozenset[str]]:
 
 def hashed(rows: list[ManifestRow], seed: int = 0) -> dict[str, str | None]:
     try:
-        assigned = assign_splits(rows, SplitRule("hash", seed=seed, train=0.5, val=0.5, test=0.0))
+        assigned = assign_splits(
+            Videos.of(rows), SplitRule("hash", seed=seed, train=0.5, val=0.5, test=0.0)
+        )
     except UsageError:  # few groups may leave a split empty, which is told and not hidden
-        assigned = assign_splits(rows, SplitRule("hash", seed=seed, train=1.0, val=0.0, test=0.0))
+        assigned = assign_splits(
+            Videos.of(rows), SplitRule("hash", seed=seed, train=1.0, val=0.0, test=0.0)
+        )
     return {r.video_id: r.split for r in assigned}
 
 
@@ -88,8 +92,12 @@ def hashed(rows: list[ManifestRow], seed: int = 0) -> dict[str, str | None]:
 @settings(max_examples=150, deadline=None)
 def test_groups_are_the_connected_components(rows: list[ManifestRow]) -> None:
     by_name: dict[str, set[str]] = {}
-    for name, r in zip(source_groups(rows), rows, strict=True):
-        by_name.setdefault(name, set()).add(r.video_id)
+    groups = source_groups(Videos.of(rows))
+    for code, r in zip(groups.codes, rows, strict=True):
+        by_name.setdefault(groups.names[code], set()).add(r.video_id)
+    for name, videos in by_name.items():
+        members = [r for r in rows if r.video_id in videos]
+        assert name == min(f"set:{source}" for r in members for source in r.source_ids)
     assert {frozenset(videos) for videos in by_name.values()} == components(rows)
 
 
@@ -99,7 +107,7 @@ def test_a_hash_split_never_leaks_and_ignores_the_order(
     rows: list[ManifestRow], shuffler: random.Random, seed: int
 ) -> None:
     splits = hashed(rows, seed)
-    assert leak_check([replace(r, split=splits[r.video_id]) for r in rows]) == ()
+    assert leak_check(Videos.of(replace(r, split=splits[r.video_id]) for r in rows)) == ()
     shuffled = list(rows)
     shuffler.shuffle(shuffled)
     assert hashed(shuffled, seed) == splits
@@ -117,7 +125,7 @@ def test_a_leak_is_found_exactly_where_a_component_is_torn(
     for videos in components(rows):
         splits = {by_id[video].split for video in videos} - {None}
         torn += len(splits) * (len(splits) - 1) // 2
-    leaks = leak_check(rows)
+    leaks = leak_check(Videos.of(rows))
     assert len(leaks) == torn
     for leak in leaks:
         assert (by_id[leak.chain[0]].split, by_id[leak.chain[-1]].split) == leak.splits
@@ -130,39 +138,41 @@ def test_a_leak_is_found_exactly_where_a_component_is_torn(
 def test_new_videos_move_no_others() -> None:
     rows = [row(f"v{n}", (f"p{n}",)) for n in range(300)]
     rule = SplitRule("hash", seed=3)
-    before = {r.video_id: r.split for r in assign_splits(rows[:200], rule)}
-    after = {r.video_id: r.split for r in assign_splits(rows, rule)}
+    before = {r.video_id: r.split for r in assign_splits(Videos.of(rows[:200]), rule)}
+    after = {r.video_id: r.split for r in assign_splits(Videos.of(rows), rule)}
     assert {video: after[video] for video in before} == before
 
 
 def test_shares_and_seed_are_kept() -> None:
     rows = [row(f"v{n}", (f"p{n}",)) for n in range(5000)]
-    assigned = assign_splits(rows, SplitRule("hash", seed=1, train=0.7, val=0.1, test=0.2))
+    assigned = assign_splits(
+        Videos.of(rows), SplitRule("hash", seed=1, train=0.7, val=0.1, test=0.2)
+    )
     splits = [r.split for r in assigned]
     for split, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
         assert splits.count(split) / 5000 == pytest.approx(share, abs=0.02)
-    other = assign_splits(rows, SplitRule("hash", seed=2, train=0.7, val=0.1, test=0.2))
+    other = assign_splits(Videos.of(rows), SplitRule("hash", seed=2, train=0.7, val=0.1, test=0.2))
     assert [r.split for r in other] != splits
-    two = assign_splits(rows, SplitRule("hash", train=0.7, val=0.3, test=0.0))
+    two = assign_splits(Videos.of(rows), SplitRule("hash", train=0.7, val=0.3, test=0.0))
     assert {r.split for r in two} == {"train", "val"}
 
 
 def test_an_empty_split_is_told() -> None:
     with pytest.raises(UsageError, match=r"leaves .* empty with 1 groups.*split\.seed"):
-        assign_splits([row("a", ("p",)), row("b", ("p",))], SplitRule("hash"))
+        assign_splits(Videos.of([row("a", ("p",)), row("b", ("p",))]), SplitRule("hash"))
 
 
 def test_all_puts_everything_into_one_split() -> None:
     rows = [row("a", ("p",), "train"), row("b", ("q",))]
-    assert {r.split for r in assign_splits(rows, SplitRule("all:test"))} == {"test"}
+    assert {r.split for r in assign_splits(Videos.of(rows), SplitRule("all:test"))} == {"test"}
 
 
 @pytest.mark.parametrize("strategy", ["official", "given"])
 def test_official_and_given_need_a_split_for_every_video(strategy: str) -> None:
     rows = [row("a", ("p",), "train"), row("b", ("q",))]
     with pytest.raises(UsageError, match="1 of 2 videos"):
-        assign_splits(rows, SplitRule(strategy))
-    assert assign_splits(rows[:1], SplitRule(strategy)) == tuple(rows[:1])
+        assign_splits(Videos.of(rows), SplitRule(strategy))
+    assert assign_splits(Videos.of(rows[:1]), SplitRule(strategy)) == Videos.of(rows[:1])
 
 
 @pytest.mark.parametrize(
@@ -182,21 +192,21 @@ def test_a_leak_shows_its_chain() -> None:
         row("d", ("2",), sha256="twin"),
         row("e", ("4",), "test"),
     ]
-    (leak,) = leak_check(rows)
+    (leak,) = leak_check(Videos.of(rows))
     assert leak.kind == "mixed"
     assert leak.splits == ("train", "test")
     assert leak.chain == (
         "set/a", "set:1", "set/b", "set:2", "set/d", "sha256:twin", "set/c",
     )  # fmt: skip
     with pytest.raises(ContractError, match=r"1 leak.*train and test share: set/a → set:1 → set/b"):
-        require_no_leak(rows)
+        require_no_leak(Videos.of(rows))
 
 
 def test_leaks_name_their_kind() -> None:
     source = [row("a", ("1",), "train"), row("b", ("1",), "val")]
     twins = [row("a", ("1",), "val", "x"), row("b", ("2",), "test", "x")]
-    assert [leak.kind for leak in leak_check(source)] == ["source"]
-    assert [leak.kind for leak in leak_check(twins)] == ["duplicate"]
+    assert [leak.kind for leak in leak_check(Videos.of(source))] == ["source"]
+    assert [leak.kind for leak in leak_check(Videos.of(twins))] == ["duplicate"]
 
 
 def test_ids_are_compared_within_a_dataset_and_bytes_across() -> None:
@@ -205,8 +215,10 @@ def test_ids_are_compared_within_a_dataset_and_bytes_across() -> None:
         row("a", ("1",), "train", "x"),
         row("a", ("1",), "test", "x", dataset="other"),
     ]
-    assert leak_check(same_id) == ()
-    assert [leak.kind for leak in leak_check(same_bytes)] == ["duplicate"]
+    same_everywhere = [replace(r, source_ids=("@set:1",)) for r in same_id]
+    assert [leak.chain[1] for leak in leak_check(Videos.of(same_everywhere))] == ["set:1"]
+    assert leak_check(Videos.of(same_id)) == ()
+    assert [leak.kind for leak in leak_check(Videos.of(same_bytes))] == ["duplicate"]
 
 
 def test_the_official_pairs_give_720_140_140_videos_and_no_leak() -> None:
@@ -218,12 +230,12 @@ def test_the_official_pairs_give_720_140_140_videos_and_no_leak() -> None:
     assert len(rows) == 6000
     real = [r.split for r in rows[:1000]]
     assert [real.count(split) for split in ("train", "val", "test")] == [720, 140, 140]
-    assert leak_check(rows) == ()
+    assert leak_check(Videos.of(rows)) == ()
 
 
 def test_a_hundred_thousand_videos_are_checked_in_seconds() -> None:
     rows = [row(f"v{n}", (f"p{n // 10}", f"q{n // 7}")) for n in range(100_000)]
     started = time.perf_counter()
-    rows = list(assign_splits(rows, SplitRule("all:train")))
-    assert leak_check(rows) == ()
+    videos = assign_splits(Videos.of(rows), SplitRule("all:train"))
+    assert leak_check(videos) == ()
     assert time.perf_counter() - started < 15

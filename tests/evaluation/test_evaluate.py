@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from dfdetect.data.crops import CropRow, CropStore, extract_crops
 from dfdetect.data.datasets.folder import FolderDataset
-from dfdetect.data.manifest import Manifest, ManifestRow, build_manifest
-from dfdetect.data.shards import CROPS, NO_FACE, OK, TOO_SMALL, ShardWriter, table_from_rows
+from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.data.shards import CROPS, NO_FACE, OK, TOO_SMALL, Crops, ShardWriter
 from dfdetect.data.splits import SplitRule
 from dfdetect.data.tables import TableHeader, write_table
+from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.evaluation import evaluate, read_results, read_scores
@@ -96,7 +97,7 @@ def crop_rows(video: Video) -> Iterator[tuple[CropRow, float | None]]:
 
 
 def make_store(folder: Path, videos: list[Video], policy: CropPolicy = POLICY) -> CropStore:
-    manifest = Manifest(tuple(manifest_row(video) for video in videos), "c" * 64)
+    manifest = Manifest(Videos.of(map(manifest_row, videos)), "c" * 64)
     (folder / "shards").mkdir(parents=True)
     manifest.write(folder / "manifest.parquet")
     rows = []
@@ -113,7 +114,7 @@ def make_store(folder: Path, videos: list[Video], policy: CropPolicy = POLICY) -
                 rows.append(row)
         shard.close()
     header = TableHeader("d" * 64, parents=(("manifest", manifest.content_hash()),))
-    write_table(folder / "crops.parquet", table_from_rows(rows), CROPS, header)
+    write_table(folder / "crops.parquet", Crops.of(rows).table, CROPS, header)
     record = {"cutter": {"policy": dataclasses.asdict(policy)}}
     (folder / "extract.json").write_text(json.dumps(record))
     return CropStore.open(folder)
@@ -251,7 +252,7 @@ def test_everything_skipped_is_counted(tmp_path: Path) -> None:
     make_store(folder, videos)
     # listed, but nothing was ever extracted from it
     rows = (*map(manifest_row, videos), manifest_row(Video("lost", 0, ())))
-    Manifest(rows, "c" * 64).write(folder / "manifest.parquet")
+    Manifest(Videos.of(rows), "c" * 64).write(folder / "manifest.parquet")
     result = run(CropStore.open(folder))
     assert result.n_skipped_by_status == (("no_face", 6), ("not_extracted", 1), ("too_small", 6))
     assert {unit: result.value("auc", unit, "swap").n_skipped for unit in ("frame", "track")} == {

@@ -90,7 +90,7 @@ def test_a_killed_run_resumes_to_the_same_weights(settings: FitSettings, tmp_pat
 def test_selection_sees_val_only(settings: FitSettings, store: CropStore, tmp_path: Path) -> None:
     """Test videos whose pictures are gone change nothing: they are never opened."""
     result = fit(settings)
-    test_videos = {row.video_id for row in store.videos.values() if row.split == "test"}
+    test_videos = {row.video_id for row in store.videos if row.split == "test"}
     assert test_videos
     opened: list[str] = []
     original = CropStore.image

@@ -270,7 +270,7 @@ def test_clips_to_calibrate_on_are_looked_at_before_training(
     with pytest.raises(ContractError, match="absent"):
         fit(dataclasses.replace(told(toy, tmp_path / "run"), validation=absent))
     # the same videos in other splits: training has seen what calibration would call new
-    swapped = {row.video_id: {"train": "val", "val": "train"} for row in toy.videos.values()}
+    swapped = {row.video_id: {"train": "val", "val": "train"} for row in toy.videos}
     manifest = Manifest.read(toy.folder / "manifest.parquet")
     rows = tuple(
         dataclasses.replace(row, split=swapped[row.video_id].get(str(row.split), row.split))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Protocol
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, ClassVar
 
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.registry import Registry
@@ -28,7 +29,12 @@ class DatasetEntry:
     `path` is POSIX and relative to the dataset's root; `name` is unique in the dataset and
     becomes the end of the video id. `source_ids` name the people or source videos that show in
     it: entries that share one must not be in different splits. `split` is the dataset's own, None
-    where it has none.
+    where it has none. A source id that starts with `@` means the same in every dataset
+    (`@ffpp:071`), any other one only in its own.
+
+    `original` is the name of the genuine entry that a forgery was made from frame by frame: sizes
+    and frames line up, and only the face differs. `mask` is the path of a video that is white
+    where the forgery was painted; it need not be there.
     """
 
     path: str
@@ -38,6 +44,16 @@ class DatasetEntry:
     source_ids: tuple[str, ...]
     compression: str = ""
     split: str | None = None
+    original: str | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Misnamed:
+    """A video in a dataset's own folder whose name is none of the dataset's, so it has no label."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +71,31 @@ class DatasetInfo:
     expected: tuple[tuple[str, int], ...] = ()
 
 
-class DatasetAdapter(Protocol):
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How many videos of a kind a full copy of a dataset has; None leaves a property open."""
+
+    n: int
+    method: str | None = None
+    label: int | None = None
+    split: str | None = None
+    compression: str | None = None
+
+
+class DatasetAdapter(ABC):
     """One dataset's layout; a frozen dataclass whose fields are its options."""
+
+    __slots__ = ()
 
     info: ClassVar[DatasetInfo]
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The value of the manifest's `dataset` column and the start of its video ids."""
 
-    def entries(self, root: Path) -> Iterable[DatasetEntry]:
+    @abstractmethod
+    def entries(self, root: Path) -> Iterable[DatasetEntry | Misnamed]:
         """Yield what the dataset lists under `root`, in any order.
 
         A file that is listed but absent is yielded all the same: the manifest counts it.
@@ -73,15 +104,31 @@ class DatasetAdapter(Protocol):
             UsageError: `root` does not look like this dataset; the sentence says what is missing.
         """
 
-    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:
-        """Return name and SHA-256 of the lists (CSV, splits) that `entries` reads."""
-
     @classmethod
+    @abstractmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
         """Lay out a small tree in the real layout under `root`; return the adapter that reads it.
 
         Tests and the tutorial run on it, so that a new dataset needs no new test.
         """
+
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the numbers of videos that a full copy has, with these options; those published.
+
+        They may overlap (all of a method, and all of a split); what is unknown is left out.
+        """
+        return ()
+
+    def complete(self, root: Path) -> Iterable[str]:  # noqa: ARG002
+        """Yield the paths of all videos of a full copy, where the dataset does not list its own.
+
+        `dfdetect index mode=verify` reports those that are absent.
+        """
+        return ()
+
+    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
+        """Return name and SHA-256 of the lists (CSV, splits) that `entries` reads."""
+        return ()
 
 
 DATASETS: Registry[Callable[..., DatasetAdapter]] = Registry("dataset")
@@ -120,7 +167,7 @@ def check_entry(entry: DatasetEntry) -> DatasetEntry:
     """
     path = PurePosixPath(entry.path)
     faults = {
-        "an absolute path": path.is_absolute(),
+        "an absolute path": path.is_absolute() or bool(PureWindowsPath(entry.path).drive),
         "a path that leaves the dataset's root": ".." in path.parts,
         "a path that is not POSIX": "\\" in entry.path,
         "an empty name": not entry.name or entry.name != entry.name.strip("/"),

@@ -41,7 +41,7 @@ LICENCE = "Terms to Use Celeb-DF"
 
 
 @dataclass(frozen=True, slots=True)
-class CelebDF:
+class CelebDF(DatasetAdapter):
     """What the three versions share.
 
     `part` is `test` (the videos of the dataset's own test list), `train` (every other video) or

@@ -48,7 +48,7 @@ VARIANTS = (
 
 @DATASETS.register("deeperforensics")
 @dataclass(frozen=True, slots=True)
-class DeeperForensics:
+class DeeperForensics(DatasetAdapter):
     """DeeperForensics-1.0, in some of its `variants`.
 
     A fake is `<target>_<actor>.mp4`; both are its sources, and its split is that of the dataset's

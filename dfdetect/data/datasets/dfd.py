@@ -25,7 +25,7 @@ from dfdetect.data.datasets.layouts import write_noise_clip
 
 @DATASETS.register("dfd")
 @dataclass(frozen=True, slots=True)
-class DeepFakeDetection:
+class DeepFakeDetection(DatasetAdapter):
     """The parts `actors` and `DeepFakeDetection` of FaceForensics++; all of it is test."""
 
     info: ClassVar[DatasetInfo] = DatasetInfo(

@@ -33,7 +33,7 @@ TEST_FOLDERS = ("", "videos", "test_videos", "test")
 
 @DATASETS.register("dfdc")
 @dataclass(frozen=True, slots=True)
-class DFDC:
+class DFDC(DatasetAdapter):
     """DFDC as its archives unpack: every list up to two folders below the root is read.
 
     A fake's source is its original, so the two stay in one split. The test list names no

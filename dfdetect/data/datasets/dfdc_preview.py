@@ -38,7 +38,7 @@ ORIGINALS = "original_videos"
 
 @DATASETS.register("dfdc_preview")
 @dataclass(frozen=True, slots=True)
-class DFDCPreview:
+class DFDCPreview(DatasetAdapter):
     """The DFDC preview in the layout that its dataset.json names.
 
     The numbers at the start of a name and its folder are people's ids

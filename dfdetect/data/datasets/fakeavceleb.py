@@ -39,7 +39,7 @@ PICTURE_TYPES = ("RealVideo-RealAudio", "FakeVideo-RealAudio", "FakeVideo-FakeAu
 
 @DATASETS.register("fakeavceleb")
 @dataclass(frozen=True, slots=True)
-class FakeAVCeleb:
+class FakeAVCeleb(DatasetAdapter):
     """FakeAVCeleb v1.2, as its meta_data.csv lists it.
 
     The label is that of the picture: a genuine picture with forged sound is genuine here, and is

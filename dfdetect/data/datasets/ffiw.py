@@ -30,7 +30,7 @@ METHOD = "ffiw"
 
 @DATASETS.register("ffiw")
 @dataclass(frozen=True, slots=True)
-class FFIW:
+class FFIW(DatasetAdapter):
     """FFIW-10K: `source/` is genuine, `target/` is forged, each with the wanted `parts`.
 
     Files of the same name below `source/` and `target/` of a part count as one source; who shows

@@ -39,7 +39,7 @@ FOLDERS: Mapping[str, str] = {
 
 @DATASETS.register("ffpp")
 @dataclass(frozen=True, slots=True)
-class FaceForensics:
+class FaceForensics(DatasetAdapter):
     """FaceForensics++ in its official layout.
 
     `parts` are read in the given `compressions` where they are there; `actors` and

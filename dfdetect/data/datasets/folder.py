@@ -33,7 +33,7 @@ SPLIT_WORDS = {"": None, "valid": "val", "validation": "val", **{name: name for 
 
 @DATASETS.register("folder")
 @dataclass(frozen=True, slots=True)
-class FolderDataset:
+class FolderDataset(DatasetAdapter):
     """Own videos and pictures.
 
     Without `csv`, everything below `real/` is genuine and everything below `fake/` manipulated by

@@ -46,7 +46,7 @@ WIDTH, HEIGHT, FPS = 320, 240, 10
 
 @DATASETS.register("synthetic")
 @dataclass(frozen=True, slots=True)
-class SyntheticDataset:
+class SyntheticDataset(DatasetAdapter):
     """Generated clips: `n_identities` genuine ones and one fake of each, `n_frames` long.
 
     Indexing writes the clips that are not there yet below the data root, the same for the same

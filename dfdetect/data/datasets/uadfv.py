@@ -26,7 +26,7 @@ from dfdetect.types import FAKE, REAL
 
 @DATASETS.register("uadfv")
 @dataclass(frozen=True, slots=True)
-class UADFV:
+class UADFV(DatasetAdapter):
     """UADFV; all of it is test, and `0000_fake.mp4` is made from `0000.mp4`."""
 
     info: ClassVar[DatasetInfo] = DatasetInfo(

@@ -30,7 +30,7 @@ METHOD = "wild"
 
 @DATASETS.register("wilddeepfake")
 @dataclass(frozen=True, slots=True)
-class WildDeepfake:
+class WildDeepfake(DatasetAdapter):
     """WildDeepfake with its archives unpacked, each into a folder of its own name.
 
     Every folder of pictures is one video, already cropped to a face. The sequences of one archive
