@@ -1,12 +1,14 @@
 """Any timm backbone with a head of one logit: EfficientNet, Xception, ResNet, ViT and so on.
 
 Source: Wightman, "PyTorch Image Models" (timm), whose names and normalisation constants are used
-as they are. Nothing is ever downloaded: initial weights come from a local file, or are random.
+as they are. Nothing is downloaded unless `init=download` asks for it: initial weights come from a
+local file, or are random.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +23,10 @@ from dfdetect.detectors.network import Detector
 from dfdetect.types import CropPolicy
 
 # timm also takes names such as "hf-hub:…" and "local-dir:…" that fetch or read what they name
+DOWNLOAD = "download"
+
+Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
 PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 CROPS = ("square", "aligned", "whole")
 
@@ -50,7 +56,8 @@ class Backbone(Detector):
             crop_scale: Side of the crop as a multiple of the face box's longer side.
             dropout: Probability in front of the last layer.
             init: A `.safetensors` file with the backbone's state dict, such as
-                `scripts/imagenet_lite0.py` writes; its last layer is left out. None: random.
+                `scripts/imagenet_lite0.py` writes; its last layer is left out. `download` lets
+                timm fetch the weights of the tag in `model_name`. None: random.
 
         Raises:
             ValueError: No such timm model, a value out of range, or a file that does not fit.
@@ -66,7 +73,7 @@ class Backbone(Detector):
         super().__init__(Preprocess(size, mean, std, CropPolicy(crop, crop_scale, size)))
         self.network = network
         if init is not None:
-            _initialise(network, Path(init))
+            load_initial(network, init)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B,) for normalised pixels, float B × 3 × S × S."""
@@ -113,15 +120,21 @@ def _statistics(network: nn.Module) -> tuple[RGB, RGB]:
     return mean, (red, green, blue)
 
 
-def _initialise(network: nn.Module, path: Path) -> None:
-    """Load a state dict into everything but the head; every other tensor must fit."""
-    try:
-        state = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path} is no readable .safetensors file ({error}); make one with "
-            "scripts/imagenet_lite0.py"
-        ) from None
+def load_initial(network: nn.Module, init: str, adapt: Adapt | None = None) -> None:
+    """Load initial weights into a timm network, all but its head; every tensor must fit.
+
+    Args:
+        network: A network that timm made.
+        init: A `.safetensors` file with the state dict of the same timm model, or `download`.
+        adapt: Changes the published state dict before it is compared, such as a first layer that
+            takes more channels here.
+
+    Raises:
+        ValueError: The file cannot be read or fetched, or does not fit.
+    """
+    state = _downloaded(network) if init == DOWNLOAD else _read_state(Path(init))
+    if adapt is not None:
+        state = adapt(state)
     heads = _head_keys(network)
     wanted = network.state_dict()
     given = {key: tensor for key, tensor in state.items() if key not in heads}
@@ -133,10 +146,35 @@ def _initialise(network: nn.Module, path: Path) -> None:
     )
     if unfit:
         raise ValueError(
-            f"{path} does not fit this backbone in {len(unfit)} tensors, such as {unfit[0]!r}; "
+            f"{init} does not fit this backbone in {len(unfit)} tensors, such as {unfit[0]!r}; "
             "give the state dict of the same timm model at the same size"
         )
     network.load_state_dict(given, strict=False)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(
+            f"{path} is no readable .safetensors file ({error}); make one with "
+            "scripts/imagenet_lite0.py, or give init=download"
+        ) from None
+
+
+def _downloaded(network: nn.Module) -> dict[str, Tensor]:
+    published = network.pretrained_cfg
+    assert isinstance(published, dict)  # noqa: S101 — timm sets it on every model it makes
+    name = ".".join(filter(None, (published["architecture"], published.get("tag"))))
+    options = {"img_size": published["input_size"][-1]} if published.get("fixed_input_size") else {}
+    try:
+        fetched: nn.Module = timm.create_model(name, pretrained=True, **options)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError(
+            f"timm cannot fetch the weights of {name} ({type(error).__name__}); go online, or give "
+            "init=FILE.safetensors"
+        ) from None
+    return fetched.state_dict()
 
 
 def _head_keys(network: nn.Module) -> frozenset[str]:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 MODULES = (
     "dfdetect.detectors.backbone",
     "dfdetect.detectors.mesonet",
+    "dfdetect.detectors.xception",
 )
 
 

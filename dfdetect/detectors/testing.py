@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import create_detector
 from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
-from dfdetect.detectors.network import Detector
+from dfdetect.detectors.losses import total_loss
+from dfdetect.detectors.network import Detector, TrainingBatch
 from dfdetect.errors import ContractError
 
 TOLERANCE = 1e-5
@@ -71,13 +72,33 @@ def _check_gradients(name: str, network: Detector, pixels: Tensor) -> None:
             module.momentum = None
     logits = network.train()(pixels)
     _require(name, logits.shape == (len(pixels),), f"logits are {tuple(logits.shape)}, not (B,)")
-    logits.sum().backward()
+    loss = total_loss(network.loss_terms(_training_batch(network)))
+    torch.autograd.backward(loss)
     unreached = [
         key
         for key, parameter in network.named_parameters()
         if parameter.requires_grad and parameter.grad is None
     ]
     _require(name, not unreached, f"no gradient reaches {', '.join(unreached[:3])}")
+
+
+def _training_batch(network: Detector, seed: int = 0) -> TrainingBatch:
+    """Return a batch of noise with all that the method's training needs."""
+    needs, size = network.needs, network.preprocess.size
+    generator = torch.Generator().manual_seed(seed)
+    n_methods = len(needs.methods)
+    # two groups, or two pairs of a genuine and a forged face
+    kinds = range(1 + n_methods) if needs.grouped else (0, 1)
+    methods = torch.tensor([*kinds, *kinds] * needs.views)
+    clip = (needs.frames,) if needs.frames > 1 else ()
+    shape = (len(methods), *clip, 3, size, size)
+    labels = (methods != 0).float()
+    return TrainingBatch(
+        torch.randn(shape, generator=generator),
+        labels,
+        labels[:, None, None, None].expand(-1, 1, size, size) if needs.masks else None,
+        methods if n_methods else None,
+    )
 
 
 def _check_batches(name: str, network: Detector, pixels: Tensor) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from dfdetect.detectors.network import Detector
-from dfdetect.training.losses import binary_cross_entropy
+from dfdetect.detectors.losses import total_loss
+from dfdetect.detectors.network import Detector, TrainingBatch
 from dfdetect.training.optim import adamw, averaged, learning_rate
 from dfdetect.training.settings import FitSettings
 
@@ -45,14 +45,16 @@ class DetectorModule(lightning.LightningModule):
         seed = (self.settings.seed, self.step, micro_batch, 0xD0)
         torch.manual_seed(hash(seed) & 0x7FFF_FFFF_FFFF_FFFF)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, given: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of normalised pixels (B, 3, S, S) and labels (B,)."""
-        pixels, labels = batch
+        pixels, labels = given
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        loss = binary_cross_entropy(
-            self.network(pixels), labels, self.settings.optim.label_smoothing
-        )
+        batch = TrainingBatch(pixels, labels)
+        terms = self.network.loss_terms(batch, self.settings.optim.label_smoothing)
+        loss = total_loss(terms)
         self.log("train/loss", loss, prog_bar=True)
+        if len(terms) > 1:
+            self.log_dict({f"train/{term.name}": term.value for term in terms})
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dfdetect.data.augment import NO_AUGMENT
 from dfdetect.detectors import create_detector
-from dfdetect.training.losses import binary_cross_entropy
+from dfdetect.detectors.losses import binary_cross_entropy
 from dfdetect.training.module import DetectorModule
 from dfdetect.training.optim import adamw, averaged, learning_rate
 from dfdetect.training.settings import (
