@@ -1,194 +1,24 @@
-"""What each public dataset is known to get wrong in other people's hands."""
+"""What other public datasets are known to get wrong in other people's hands."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from dfdetect.data.datasets import create_dataset
-from dfdetect.data.datasets.base import ORIGINAL, DatasetEntry
+from dfdetect.data.datasets.base import ORIGINAL, Expected
 from dfdetect.data.manifest import build_manifest
 from dfdetect.data.splits import SplitRule
 from dfdetect.errors import ContractError, UsageError
-
-TEST_LIST = "List_of_testing_videos.txt"
-
-
-def lay(root: Path, name: str) -> Path:
-    """Lay out a dataset's miniature below a root and return the root."""
-    root.mkdir(parents=True, exist_ok=True)
-    type(create_dataset(name)).miniature(root)
-    return root
-
-
-def read(root: Path, name: str, **options: object) -> dict[str, DatasetEntry]:
-    return {entry.name: entry for entry in create_dataset(name, **options).entries(root)}
-
-
-# Celeb-DF
-
-VERSIONS = ("celebdf_v1", "celebdf_v2", "celebdf_pp")
-
-
-@pytest.mark.parametrize("name", VERSIONS)
-def test_celebdf_turns_the_polarity_of_its_list_round(name: str, tmp_path: Path) -> None:
-    found = read(lay(tmp_path, name=name), name)
-    assert len(found) == 3
-    assert (tmp_path / TEST_LIST).read_text().startswith("1 YouTube-real/")
-    for entry in found.values():
-        assert entry.label == int(entry.path.startswith("Celeb-synthesis"))
-        assert entry.split == "test"
-
-
-@pytest.mark.parametrize("name", VERSIONS)
-def test_celebdf_keeps_the_test_videos_out_of_train(name: str, tmp_path: Path) -> None:
-    lay(tmp_path, name=name)
-    test, train = read(tmp_path, name), read(tmp_path, name, part="train")
-    assert len(train) == 2
-    assert not test.keys() & train.keys()
-    assert {entry.split for entry in train.values()} == {"train"}
-    assert read(tmp_path, name, part="all") == test | train
-
-
-def test_celebdf_knows_people_clips_and_methods(tmp_path: Path) -> None:
-    old = read(lay(tmp_path / "v2", name="celebdf_v2"), "celebdf_v2")
-    fake = old["Celeb-synthesis/id0_id1_0002"]
-    assert fake.source_ids == ("id0", "id0_0002", "id1")
-    assert fake.method == "Celeb-synthesis"
-    assert old["Celeb-real/id0_0002"].source_ids == ("id0", "id0_0002")
-    assert old["YouTube-real/00007"].source_ids == ("youtube:00007",)
-    new = read(lay(tmp_path / "pp", name="celebdf_pp"), "celebdf_pp")
-    assert new["Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0002"].method == "SimSwap"
-
-
-def test_celebdf_refuses_its_own_train_beside_its_test(tmp_path: Path) -> None:
-    lay(tmp_path, name="celebdf_v2")
-    with pytest.raises(ContractError, match=r"train and test share: .*id0"):
-        build_manifest(create_dataset("celebdf_v2", part="all"), tmp_path, SplitRule("official"))
-
-
-def test_celebdf_refuses_a_list_that_was_turned_round(tmp_path: Path) -> None:
-    lay(tmp_path, name="celebdf_v2")
-    (tmp_path / TEST_LIST).write_text("0 Celeb-real/id0_0002.mp4\n")
-    with pytest.raises(ContractError, match=r"line 1 gives 0 .* 1 means genuine"):
-        read(tmp_path, "celebdf_v2")
-    (tmp_path / TEST_LIST).write_text("1 Celeb-fake/id0_0002.mp4\n")
-    with pytest.raises(ContractError, match="line 1 is '1 Celeb-fake"):
-        read(tmp_path, "celebdf_v2")
-
-
-def test_celebdf_refuses_unknown_parts_and_names(tmp_path: Path) -> None:
-    lay(tmp_path, name="celebdf_v2")
-    with pytest.raises(UsageError, match="no part 'val'; it has test, train, all"):
-        read(tmp_path, "celebdf_v2", part="val")
-    (tmp_path / "Celeb-real" / "copy.mp4").touch()
-    with pytest.raises(ContractError, match=r"Celeb-real/copy\.mp4 names no person"):
-        read(tmp_path, "celebdf_v2", part="train")
-    (tmp_path / TEST_LIST).unlink()
-    with pytest.raises(UsageError, match=f"holds no {TEST_LIST}"):
-        read(tmp_path, "celebdf_v2")
-
-
-@pytest.mark.shared
-def test_celebdf_reads_the_official_test_list(shared_data: Path, tmp_path: Path) -> None:
-    listed = (shared_data / "splits" / f"celebdf_v2_{TEST_LIST}").read_text()
-    (tmp_path / TEST_LIST).write_text(listed)
-    found = read(tmp_path, "celebdf_v2").values()
-    assert [sum(e.label == label for e in found) for label in (0, 1)] == [178, 340]
-    people = {source for e in found for source in e.source_ids if source.startswith("id")}
-    assert len({person for person in people if "_" not in person}) == 56
-
-
-# DFDC
-
-
-def test_dfdc_ties_fakes_to_their_original_and_counts_absent_files(tmp_path: Path) -> None:
-    lay(tmp_path, name="dfdc")
-    found = read(tmp_path, "dfdc")
-    assert sorted(found) == ["test/ccc", "test/ddd", "train/aaa", "train/bbb"]
-    assert found["train/bbb"].source_ids == found["train/aaa"].source_ids == ("aaa",)
-    assert [found[f"test/{name}"].label for name in ("ccc", "ddd")] == [0, 1]
-    assert [found[f"train/{name}"].method for name in ("aaa", "bbb")] == [ORIGINAL, "dfdc"]
-    with (tmp_path / "test" / "labels.csv").open("a") as labels:
-        labels.write("gone.mp4,1\n")
-    manifest = build_manifest(create_dataset("dfdc"), tmp_path, SplitRule("official"))
-    assert manifest.n_skipped == {"missing": 1}
-    assert manifest.problems[0].path == "test/gone.mp4"
-
-
-def test_dfdc_finds_test_videos_beside_their_list(tmp_path: Path) -> None:
-    (tmp_path / "test_videos").mkdir()
-    (tmp_path / "test_videos" / "a.mp4").touch()
-    (tmp_path / "labels.csv").write_text("filename,label\na.mp4,1\n")
-    # the test set's own metadata.json has other fields and is no train part
-    (tmp_path / "metadata.json").write_text('{"a.mp4": {"is_fake": 1}}')
-    assert read(tmp_path, "dfdc")["test/a"].path == "test_videos/a.mp4"
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "fault"),
-    [
-        ("metadata.json", '{"a.mp4": {"split": "train"}}', "a.mp4 has label 'None'"),
-        ("metadata.json", '{"a.mp4": 1}', "no object of videos"),
-        ("metadata.json", '{"a.mp4"', "is not JSON"),
-        ("labels.csv", "filename,label\na.mp4,2\n", "line 2 has label '2'"),
-        ("labels.csv", "a.mp4,1\n", "lacks the columns"),
-    ],
-)
-def test_dfdc_refuses_faulty_lists(tmp_path: Path, file: str, content: str, fault: str) -> None:
-    (tmp_path / file).write_text(content)
-    with pytest.raises(ContractError, match=fault):
-        read(tmp_path, "dfdc")
-
-
-@pytest.mark.shared
-def test_the_shared_dfdc_clips_are_indexed(shared_data: Path) -> None:
-    root = shared_data / "clips" / "DFDC"
-    manifest = build_manifest(create_dataset("dfdc"), root, SplitRule("official"))
-    assert manifest.problems == ()
-    assert {(r.video_id, r.label, r.source_ids, r.split) for r in manifest.rows} == {
-        ("dfdc/train/brtujopkby", 1, ("gnmmhlbzge",), "train"),
-        ("dfdc/train/lynaeydofd", 0, ("lynaeydofd",), "train"),
-    }
-
-
-@pytest.mark.shared
-def test_dfdc_reads_the_official_test_list(shared_data: Path, tmp_path: Path) -> None:
-    listed = (shared_data / "splits" / "dfdc_test_labels.csv").read_text()
-    (tmp_path / "labels.csv").write_text(listed)
-    labels = [entry.label for entry in read(tmp_path, "dfdc").values()]
-    assert (len(labels), sum(labels)) == (5000, 2500)
-
-
-# DFDC preview
-
-
-def test_dfdc_preview_keeps_methods_apart_and_people_together(tmp_path: Path) -> None:
-    found = read(lay(tmp_path, name="dfdc_preview"), "dfdc_preview")
-    swap = "100001/100001_A/100002_100001_A_001"
-    for method in ("method_A", "method_B"):
-        entry = found[f"{method}/{swap}"]
-        assert (entry.label, entry.method, entry.split) == (1, method, "train")
-        assert entry.source_ids == ("100001", "100002")
-    real = found["original_videos/100001/100001_A_001"]
-    assert (real.label, real.source_ids) == (0, ("100001",))
-
-
-def test_dfdc_preview_refuses_labels_that_contradict_folders(tmp_path: Path) -> None:
-    fields = {"method_A/1/1_A/2_1_A_001.mp4": {"label": "real", "set": "train"}}
-    (tmp_path / "dataset.json").write_text(json.dumps(fields))
-    with pytest.raises(ContractError, match="has label 'real', wanted real in original_videos"):
-        read(tmp_path, "dfdc_preview")
-
+from tests.miniatures import lay, misnamed, read
 
 # DeeperForensics
 
 
 def test_deeperforensics_puts_each_genuine_video_in_one_split(tmp_path: Path) -> None:
     lay(tmp_path, name="deeperforensics")
-    for reals, source in (("targets", "target:000"), ("sources", "actor:M004")):
+    for reals, source in (("targets", "@ffpp:000"), ("sources", "actor:M004")):
         found = read(tmp_path, "deeperforensics", reals=reals).values()
         genuine = [entry for entry in found if entry.label == 0]
         assert sorted(str(entry.split) for entry in genuine) == ["test", "train", "val"]
@@ -197,6 +27,22 @@ def test_deeperforensics_puts_each_genuine_video_in_one_split(tmp_path: Path) ->
         adapter = create_dataset("deeperforensics", reals=reals)
         assert build_manifest(adapter, tmp_path, SplitRule("official")).problems == ()
     assert {e.label for e in read(tmp_path, "deeperforensics", reals="none").values()} == {1}
+    both = read(tmp_path, "deeperforensics", reals="both")
+    assert sum(entry.label == 0 for entry in both.values()) == 6
+    assert both["end_to_end/000_M004"].original == "original/000"
+
+
+def test_deeperforensics_counts_foreign_names_and_expects_what_is_published(
+    tmp_path: Path,
+) -> None:
+    lay(tmp_path, name="deeperforensics")
+    (tmp_path / "manipulated_videos" / "end_to_end" / "000_M004_v2.mp4").touch()
+    odd = misnamed(tmp_path, "deeperforensics")
+    assert list(odd) == ["manipulated_videos/end_to_end/000_M004_v2.mp4"]
+    assert "<target>_<actor>" in odd["manipulated_videos/end_to_end/000_M004_v2.mp4"]
+    expected = create_dataset("deeperforensics", variants=["end_to_end_level_5"]).expected()
+    assert expected == (Expected(1000, "end_to_end_level_5", 1), Expected(1000, ORIGINAL, 0))
+    assert create_dataset("deeperforensics", reals="sources").expected()[1].n == 48_475
 
 
 def test_deeperforensics_keeps_variants_of_one_name_apart(tmp_path: Path) -> None:
@@ -205,7 +51,7 @@ def test_deeperforensics_keeps_variants_of_one_name_apart(tmp_path: Path) -> Non
     found = read(tmp_path, "deeperforensics", variants=variants)
     entries = [found[f"{variant}/000_M004"] for variant in variants]
     assert [entry.method for entry in entries] == variants
-    assert {entry.source_ids for entry in entries} == {("actor:M004", "target:000")}
+    assert {entry.source_ids for entry in entries} == {("@ffpp:000", "actor:M004")}
 
 
 def test_deeperforensics_says_what_is_missing(tmp_path: Path) -> None:
@@ -232,13 +78,32 @@ def test_deeperforensics_says_what_is_missing(tmp_path: Path) -> None:
 def test_dfd_is_all_test_and_numbers_are_actors(tmp_path: Path) -> None:
     found = read(lay(tmp_path, name="dfd"), "dfd")
     fake = found["DeepFakeDetection/c23/01_02__exit_phone_room__YVGY8LOK"]
-    assert fake.source_ids == ("actor:01", "actor:02")
+    assert fake.source_ids == ("@ffpp:actor:01", "@ffpp:actor:02")
     assert {entry.split for entry in found.values()} == {"test"}
+    assert fake.original == "actors/c23/01__exit_phone_room"
+    masks = "manipulated_sequences/DeepFakeDetection/masks/videos"
+    assert fake.mask == f"{masks}/01_02__exit_phone_room__YVGY8LOK.mp4"
+    expected = create_dataset("dfd", compressions=["c40"]).expected()
+    assert {(e.n, e.label, e.split, e.compression) for e in expected} == {
+        (363, 0, "test", "c40"),
+        (3068, 1, "test", "c40"),
+    }
+
+
+def test_dfd_counts_foreign_names(tmp_path: Path) -> None:
+    videos = lay(tmp_path, name="dfd") / "original_sequences" / "actors" / "c23" / "videos"
+    (videos / "01.mp4").touch()
+    assert misnamed(tmp_path, "dfd") == {
+        "original_sequences/actors/c23/videos/01.mp4": (
+            "it is not named <id>__<scene> as in the official release"
+        )
+    }
 
 
 def test_uadfv_ties_a_fake_to_its_original(tmp_path: Path) -> None:
     found = read(lay(tmp_path, name="uadfv"), "uadfv")
     assert found["fake/0000_fake"].source_ids == found["real/0000"].source_ids == ("0000",)
+    assert found["fake/0000_fake"].original == "real/0000"
     assert {entry.split for entry in found.values()} == {"test"}
 
 
@@ -249,7 +114,12 @@ def test_ffiw_target_is_fake_and_one_name_in_two_parts_is_two_videos(tmp_path: P
     assert found["source/val/00000"].label == 0
     assert found["target/val/00000"].source_ids == found["source/val/00000"].source_ids
     assert found["target/val/00000"].source_ids != found["target/train/00000"].source_ids
+    assert found["target/val/00000"].mask == "target_mask/val/00000.mp4"
+    # who was forged from what is not published, equal names or not
+    assert {entry.original for entry in found.values()} == {None}
     assert len(read(tmp_path, "ffiw", parts=["val"])) == 4
+    assert [expected.n for expected in create_dataset("ffiw").expected()] == [250, 250]
+    assert create_dataset("ffiw", parts=["train"]).expected() == ()
     with pytest.raises(UsageError, match="no part 'test'"):
         read(tmp_path, "ffiw", parts=["test"])
 
@@ -259,7 +129,9 @@ def test_ffiw_reads_the_folder_below_a_part_too(tmp_path: Path) -> None:
         path = tmp_path / folder / "val" / "videos" / "1.mp4"
         path.parent.mkdir(parents=True)
         path.touch()
-    assert sorted(read(tmp_path, "ffiw", parts=["val"])) == ["source/val/1", "target/val/1"]
+    found = read(tmp_path, "ffiw", parts=["val"])
+    assert sorted(found) == ["source/val/1", "target/val/1"]
+    assert found["target/val/1"].mask == "target_mask/val/videos/1.mp4"
 
 
 def test_wilddeepfake_keeps_equal_sequence_numbers_apart(tmp_path: Path) -> None:

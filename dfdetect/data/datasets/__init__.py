@@ -3,6 +3,7 @@
 # one line a dataset: importing the module registers it
 from dfdetect.data.datasets import celebdf as celebdf
 from dfdetect.data.datasets import deeperforensics as deeperforensics
+from dfdetect.data.datasets import df40 as df40
 from dfdetect.data.datasets import dfd as dfd
 from dfdetect.data.datasets import dfdc as dfdc
 from dfdetect.data.datasets import dfdc_preview as dfdc_preview

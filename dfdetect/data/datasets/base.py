@@ -60,15 +60,15 @@ class Misnamed:
 class DatasetInfo:
     """What a person needs to know before using a dataset.
 
-    `polarity` says in words how the dataset's own labels map to 1 = fake. `expected` are pairs of
-    a part's name (`method/compression`) and its number of videos, empty where it has no fixed size.
+    `polarity` says in words how the dataset's own labels map to 1 = fake, `splits` whether it has
+    splits of its own and where they come from.
     """
 
     title: str
     licence: str
     access: str
     polarity: str
-    expected: tuple[tuple[str, int], ...] = ()
+    splits: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,14 @@ class DatasetAdapter(ABC):
         """
         return ()
 
+    def whole(self, root: Path) -> DatasetAdapter:  # noqa: ARG002
+        """Return the same dataset with options that leave out nothing of what lies below `root`.
+
+        `dfdetect index mode=verify` tells by it a video of a part that was not asked for from one
+        that is misnamed. It never raises for a part that is not there.
+        """
+        return self
+
     def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         """Return name and SHA-256 of the lists (CSV, splits) that `entries` reads."""
         return ()
@@ -165,17 +173,23 @@ def check_entry(entry: DatasetEntry) -> DatasetEntry:
         ContractError: A path is absolute or leaves the root, a label is not 0 or 1, a split is
             unknown, a name is empty, or a genuine video claims a manipulation method.
     """
-    path = PurePosixPath(entry.path)
+    paths = (entry.path, *((entry.mask,) if entry.mask is not None else ()))
     faults = {
-        "an absolute path": path.is_absolute() or bool(PureWindowsPath(entry.path).drive),
-        "a path that leaves the dataset's root": ".." in path.parts,
-        "a path that is not POSIX": "\\" in entry.path,
+        "an absolute path": any(
+            PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive for path in paths
+        ),
+        "a path that leaves the dataset's root": any(
+            ".." in PurePosixPath(path).parts for path in paths
+        ),
+        "a path that is not POSIX": any("\\" in path for path in paths),
         "an empty name": not entry.name or entry.name != entry.name.strip("/"),
         f"label {entry.label!r}, wanted 0 (real) or 1 (fake)": entry.label not in (REAL, FAKE),
         f"split {entry.split!r}, wanted {', '.join(SPLITS)}": entry.split not in (*SPLITS, None),
         "no source id": not entry.source_ids,
         f"method {entry.method!r} on a genuine video": (entry.label == REAL)
         != (entry.method == ORIGINAL),
+        "an original or a mask on a genuine video": entry.label == REAL
+        and (entry.original, entry.mask) != (None, None),
     }
     for fault, present in faults.items():
         if present:

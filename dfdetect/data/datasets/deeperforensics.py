@@ -6,6 +6,7 @@ CVPR 2020.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,8 @@ from dfdetect.data.datasets.base import (
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
+    Misnamed,
 )
 from dfdetect.data.datasets.layouts import (
     hashes,
@@ -28,6 +31,7 @@ from dfdetect.data.datasets.layouts import (
     text_lines,
     videos_in,
     without_suffix,
+    write_forged_clip,
     write_noise_clip,
 )
 from dfdetect.errors import ContractError, UsageError
@@ -35,7 +39,9 @@ from dfdetect.types import FAKE, REAL
 
 MANIPULATED, SOURCES = "manipulated_videos", "source_videos"
 TARGETS = "original_sequences/youtube/c23/videos"
-REALS = ("targets", "sources", "none")
+REALS = ("targets", "sources", "both", "none")
+N_SOURCES = 48_475
+TARGET, ACTOR = "@ffpp:", "actor:"
 LISTS = tuple(f"lists/splits/{split}.txt" for split in SPLITS)
 VARIANTS = (
     "end_to_end",
@@ -54,8 +60,8 @@ class DeeperForensics(DatasetAdapter):
     A fake is `<target>_<actor>.mp4`; both are its sources, and its split is that of the dataset's
     own lists. `reals` are `targets` (FaceForensics++ c23 videos, which the authors name as the
     genuine part and which have to lie below this root as they do in FaceForensics++), `sources`
-    (the recorded actors) or `none`. A genuine video is in the split of the fakes made from it, so
-    none is in two.
+    (the recorded actors), `both` or `none`. A genuine video is in the split of the fakes made from
+    it, so none is in two. A target is a source that FaceForensics++ knows by the same number.
     """
 
     info: ClassVar[DatasetInfo] = DatasetInfo(
@@ -63,7 +69,7 @@ class DeeperForensics(DatasetAdapter):
         licence="DeeperForensics-1.0 terms of use",
         access="https://github.com/EndlessSora/DeeperForensics-1.0/tree/master/dataset",
         polarity="manipulated_videos is 1, the target or source videos are 0",
-        expected=((ORIGINAL, 1000), *((variant, 1000) for variant in VARIANTS)),
+        splits="official: the dataset's own lists/splits",
     )
 
     variants: Sequence[str] = ("end_to_end",)
@@ -74,12 +80,12 @@ class DeeperForensics(DatasetAdapter):
         """`deeperforensics`."""
         return "deeperforensics"
 
-    def entries(self, root: Path) -> Iterator[DatasetEntry]:
+    def entries(self, root: Path) -> Iterator[DatasetEntry | Misnamed]:
         """Yield the fakes of the wanted variants and the wanted genuine videos.
 
         Raises:
             UsageError: An option is unknown, or a list or a folder is not there.
-            ContractError: A list or a video's name is not of the official form.
+            ContractError: A list is not of the official form, or puts a person in two splits.
         """
         if self.reals not in REALS:
             raise UsageError(f"reals={self.reals!r} is unknown; choose {', '.join(REALS)}")
@@ -87,25 +93,33 @@ class DeeperForensics(DatasetAdapter):
         for variant in self.variants:
             folder = f"{MANIPULATED}/{variant}"
             for path in _required_videos(root, folder):
-                target, actor = _people(path)
-                yield DatasetEntry(
-                    path=f"{folder}/{path.name}",
-                    name=f"{variant}/{path.stem}",
-                    label=FAKE,
-                    method=variant,
-                    source_ids=(f"actor:{actor}", f"target:{target}"),
-                    split=splits.get(path.stem),
-                )
-        if self.reals == "targets":
+                yield _fake(f"{folder}/{path.name}", variant, splits)
+        if self.reals in ("targets", "both"):
             for path in _required_videos(root, TARGETS):
-                yield _real(f"{TARGETS}/{path.name}", f"target:{path.stem}", splits)
-        elif self.reals == "sources":
+                yield _real(f"{TARGETS}/{path.name}", f"{TARGET}{path.stem}", splits)
+        if self.reals in ("sources", "both"):
             if not (root / SOURCES).is_dir():
                 raise UsageError(f"{root} holds no {SOURCES}; unpack it there")
             for path in sorted((root / SOURCES).rglob("*")):
                 if path.suffix.lower() in VIDEO_SUFFIXES:
                     actor = path.relative_to(root / SOURCES).parts[0]
-                    yield _real(path.relative_to(root).as_posix(), f"actor:{actor}", splits)
+                    yield _real(path.relative_to(root).as_posix(), f"{ACTOR}{actor}", splits)
+
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the numbers of forged videos of each wanted variant and of genuine ones."""
+        n_real = 1000 * (self.reals in ("targets", "both"))
+        n_real += N_SOURCES * (self.reals in ("sources", "both"))
+        fakes = tuple(Expected(1000, variant, FAKE) for variant in self.variants)
+        return (*fakes, *((Expected(n_real, ORIGINAL, REAL),) if n_real else ()))
+
+    def whole(self, root: Path) -> DatasetAdapter:
+        """Return the dataset with all variants and genuine videos that are there."""
+        folders = {variant: root / MANIPULATED / variant for variant in VARIANTS}
+        there = tuple(variant for variant, folder in folders.items() if any(videos_in(folder)))
+        targets, sources = any(videos_in(root / TARGETS)), (root / SOURCES).is_dir()
+        kinds = {(True, True): "both", (True, False): "targets", (False, True): "sources"}
+        reals = kinds.get((targets, sources), "none")
+        return dataclasses.replace(self, variants=there, reals=reals)
 
     def parents(self, root: Path) -> tuple[tuple[str, str], ...]:
         """Return the hashes of the split lists."""
@@ -115,17 +129,18 @@ class DeeperForensics(DatasetAdapter):
     def miniature(cls, root: Path) -> DatasetAdapter:
         """Lay out one fake of each split in two variants, its target and its actor's source."""
         rng = np.random.default_rng(0)
+        variants = ("end_to_end", "end_to_end_level_1")
         for split, name in zip(SPLITS, ("000_M004", "001_W101", "002_M005"), strict=True):
             target, actor = name.split("_")
-            for folder in (f"{MANIPULATED}/end_to_end", f"{MANIPULATED}/end_to_end_level_1"):
-                write_noise_clip(root / folder / f"{name}.mp4", rng)
-            write_noise_clip(root / TARGETS / f"{target}.mp4", rng)
+            drawn = write_noise_clip(root / TARGETS / f"{target}.mp4", rng)
+            for variant in variants:
+                write_forged_clip(root / MANIPULATED / variant / f"{name}.mp4", drawn, rng)
             clip = f"{actor}/BlendShape/camera_front/{actor}_BlendShape_camera_front.mp4"
             write_noise_clip(root / SOURCES / clip, rng)
             listed = root / f"lists/splits/{split}.txt"
             listed.parent.mkdir(parents=True, exist_ok=True)
             listed.write_text(f"{name}.mp4\n")
-        return cls(variants=("end_to_end", "end_to_end_level_1"))
+        return cls(variants=variants)
 
 
 def _official_splits(root: Path) -> Mapping[str, str]:
@@ -133,9 +148,14 @@ def _official_splits(root: Path) -> Mapping[str, str]:
     splits: dict[str, str] = {}
     for split, inside in zip(SPLITS, LISTS, strict=True):
         for where, line in text_lines(required_list(root, inside)):
-            path = PurePosixPath(line)
-            target, actor = _people(path)
-            for key in (path.stem, f"target:{target}", f"actor:{actor}"):
+            name = PurePosixPath(line).stem
+            people = _people(name)
+            if people is None:
+                raise ContractError(
+                    f"{where} is {line!r}, wanted <target>_<actor>.mp4; take the lists of the "
+                    "release"
+                )
+            for key in (name, f"{TARGET}{people[0]}", f"{ACTOR}{people[1]}"):
                 if splits.setdefault(key, split) != split:
                     raise ContractError(
                         f"{where} puts {key} in {split}, but it is in {splits[key]} already; take "
@@ -144,13 +164,25 @@ def _official_splits(root: Path) -> Mapping[str, str]:
     return splits
 
 
-def _people(path: Path | PurePosixPath) -> list[str]:
-    people = path.stem.split("_")
-    if len(people) != 2 or not people[0].isdigit():
-        raise ContractError(
-            f"{path} is not named <target>_<actor> as in the official release; move it elsewhere"
-        )
-    return people
+def _people(name: str) -> tuple[str, str] | None:
+    target, _, actor = name.partition("_")
+    return (target, actor) if target.isdigit() and actor and "_" not in actor else None
+
+
+def _fake(path: str, variant: str, splits: Mapping[str, str]) -> DatasetEntry | Misnamed:
+    name = PurePosixPath(path).stem
+    people = _people(name)
+    if people is None:
+        return Misnamed(path, "it is not named <target>_<actor> as in the official release")
+    return DatasetEntry(
+        path=path,
+        name=f"{variant}/{name}",
+        label=FAKE,
+        method=variant,
+        source_ids=(f"{TARGET}{people[0]}", f"{ACTOR}{people[1]}"),
+        split=splits.get(name),
+        original=f"{ORIGINAL}/{people[0]}",
+    )
 
 
 def _required_videos(root: Path, folder: str) -> list[Path]:

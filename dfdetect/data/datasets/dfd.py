@@ -5,6 +5,7 @@ Dufour and Gully, "Contributing Data to Deepfake Detection Research", Google AI 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +15,30 @@ import numpy as np
 
 from dfdetect.data.datasets.base import (
     DATASETS,
-    ORIGINAL,
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
+    Misnamed,
 )
-from dfdetect.data.datasets.ffpp import ACTORS, FOLDERS, FaceForensics
-from dfdetect.data.datasets.layouts import write_noise_clip
+from dfdetect.data.datasets.ffpp import ACTORS, COMPRESSIONS, FOLDERS, FaceForensics
+from dfdetect.data.datasets.layouts import write_forged_clip, write_mask_clip, write_noise_clip
 
 
 @DATASETS.register("dfd")
 @dataclass(frozen=True, slots=True)
 class DeepFakeDetection(DatasetAdapter):
-    """The parts `actors` and `DeepFakeDetection` of FaceForensics++; all of it is test."""
+    """The parts `actors` and `DeepFakeDetection` of FaceForensics++; all of it is test.
+
+    The actors are the same people there, and their source ids say so.
+    """
 
     info: ClassVar[DatasetInfo] = DatasetInfo(
         title="DeepFakeDetection (DFD)",
         licence="FaceForensics terms of use (non-commercial research, no redistribution)",
         access="https://github.com/ondyari/FaceForensics",
         polarity="original_sequences is 0, manipulated_sequences is 1",
-        expected=((ORIGINAL, 363), (ACTORS, 3068)),
+        splits="official: all of it is test",
     )
 
     compressions: Sequence[str] = ("c23",)
@@ -43,27 +48,39 @@ class DeepFakeDetection(DatasetAdapter):
         """`dfd`."""
         return "dfd"
 
-    def entries(self, root: Path) -> Iterator[DatasetEntry]:
+    def entries(self, root: Path) -> Iterator[DatasetEntry | Misnamed]:
         """Yield every video in the given compressions.
 
         Raises:
-            UsageError: None of them is below `root`.
-            ContractError: A video's name is not of the official form.
+            UsageError: A compression is unknown, or none of them is below `root`.
         """
-        parts = ("actors", ACTORS)
-        return FaceForensics(parts=parts, compressions=self.compressions).entries(root)
+        for item in self._staged().entries(root):
+            if isinstance(item, Misnamed):
+                yield item
+            else:
+                people = tuple(f"@ffpp:{actor}" for actor in item.source_ids)
+                yield dataclasses.replace(item, source_ids=people)
 
-    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
-        """Return nothing: there is no list."""
-        return ()
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the number of genuine and of forged videos in each wanted compression."""
+        return self._staged().expected()
+
+    def whole(self, root: Path) -> DatasetAdapter:  # noqa: ARG002
+        """Return the dataset in all compressions."""
+        return dataclasses.replace(self, compressions=COMPRESSIONS)
 
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
-        """Lay out two actors in one scene and a swap of them."""
+        """Lay out two actors in one scene, a swap of them and its mask."""
         rng = np.random.default_rng(0)
-        scene = "exit_phone_room"
-        named = [("actors", f"01__{scene}"), ("actors", f"02__{scene}")]
-        named.append((ACTORS, f"01_02__{scene}__YVGY8LOK"))
-        for part, stem in named:
-            write_noise_clip(root / FOLDERS[part] / "c23" / "videos" / f"{stem}.mp4", rng)
+        scene, code = "exit_phone_room", "YVGY8LOK"
+        videos = root / FOLDERS["actors"] / "c23" / "videos"
+        drawn = write_noise_clip(videos / f"01__{scene}.mp4", rng)
+        write_noise_clip(videos / f"02__{scene}.mp4", rng)
+        fakes, swap = root / FOLDERS[ACTORS], f"01_02__{scene}__{code}.mp4"
+        write_forged_clip(fakes / "c23" / "videos" / swap, drawn, rng)
+        write_mask_clip(fakes / "masks" / "videos" / swap, drawn)
         return cls()
+
+    def _staged(self) -> FaceForensics:
+        return FaceForensics(parts=("actors", ACTORS), compressions=self.compressions)

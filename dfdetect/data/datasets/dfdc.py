@@ -6,8 +6,9 @@ Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", arXiv 2006.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,14 +21,23 @@ from dfdetect.data.datasets.base import (
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
 )
-from dfdetect.data.datasets.layouts import hashes, json_object, without_suffix, write_noise_clip
+from dfdetect.data.datasets.layouts import (
+    hashes,
+    json_object,
+    without_suffix,
+    write_forged_clip,
+    write_noise_clip,
+)
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.types import FAKE, REAL
 
 METADATA, LABELS = "metadata.json", "labels.csv"
 WORDS = {"REAL": REAL, "FAKE": FAKE, "0": REAL, "1": FAKE}
 METHOD = "dfdc"
+PARTS = {"train": METADATA, "test": LABELS}
+COUNTS = {"train": (19_154, 100_000), "test": (2500, 2500)}
 TEST_FOLDERS = ("", "videos", "test_videos", "test")
 
 
@@ -36,8 +46,9 @@ TEST_FOLDERS = ("", "videos", "test_videos", "test")
 class DFDC(DatasetAdapter):
     """DFDC as its archives unpack: every list up to two folders below the root is read.
 
-    A fake's source is its original, so the two stay in one split. The test list names no
-    originals: each of its videos is its own source.
+    `parts` are `train` (metadata.json) and `test` (labels.csv). A fake's source is its original,
+    so the two stay in one split. The test list names no originals: each of its videos is its own
+    source.
     """
 
     info: ClassVar[DatasetInfo] = DatasetInfo(
@@ -45,8 +56,10 @@ class DFDC(DatasetAdapter):
         licence="DFDC terms",
         access="https://ai.meta.com/datasets/dfdc/",
         polarity="REAL is 0, FAKE is 1 in metadata.json; 0 and 1 mean the same in labels.csv",
-        expected=((ORIGINAL, 21654), (METHOD, 102500)),
+        splits="official: train parts and test; there is no val",
     )
+
+    parts: Sequence[str] = tuple(PARTS)
 
     @property
     def name(self) -> str:
@@ -57,28 +70,45 @@ class DFDC(DatasetAdapter):
         """Yield every video that a metadata.json or labels.csv lists.
 
         Raises:
-            UsageError: There is no such list.
+            UsageError: A part is unknown, or there is no list of the wanted ones.
             ContractError: A list has a label that is not understood.
         """
-        lists = _lists(root)
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown:
+            raise UsageError(f"dfdc has no part {unknown[0]!r}; it has {', '.join(PARTS)}")
+        lists = self._lists(root)
         if not lists:
+            wanted = " and no ".join(f"{PARTS[part]} ({part})" for part in self.parts) or "list"
             raise UsageError(
-                f"{root} holds no {METADATA} (train) and no {LABELS} (test); give the folder that "
-                "holds dfdc_train_part_0 and so on, with the lists that their archives contain"
+                f"{root} holds no {wanted}; give the folder that holds dfdc_train_part_0 and so "
+                "on, with the lists that their archives contain"
             )
         for path in lists:
             yield from _train(root, path) if path.name == METADATA else _test(root, path)
 
     def parents(self, root: Path) -> tuple[tuple[str, str], ...]:
         """Return the hashes of the lists."""
-        return hashes(root, _lists(root))
+        return hashes(root, self._lists(root))
+
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the numbers of genuine and forged videos of the wanted parts."""
+        return tuple(
+            Expected(n, label=label, split=part)
+            for part in self.parts
+            for label, n in zip((REAL, FAKE), COUNTS[part], strict=True)
+        )
+
+    def whole(self, root: Path) -> DatasetAdapter:  # noqa: ARG002
+        """Return the dataset with both parts."""
+        return dataclasses.replace(self, parts=tuple(PARTS))
 
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
         """Lay out a train part with an original and its fake, and two test videos."""
         rng = np.random.default_rng(0)
         train, test = root / "dfdc_train_part_0", root / "test"
-        for path in (train / "aaa.mp4", train / "bbb.mp4", test / "ccc.mp4", test / "ddd.mp4"):
+        write_forged_clip(train / "bbb.mp4", write_noise_clip(train / "aaa.mp4", rng), rng)
+        for path in (test / "ccc.mp4", test / "ddd.mp4"):
             write_noise_clip(path, rng)
         real = {"label": "REAL", "split": "train", "original": None}
         fake = {"label": "FAKE", "split": "train", "original": "aaa.mp4"}
@@ -86,26 +116,28 @@ class DFDC(DatasetAdapter):
         (test / LABELS).write_text("filename,label\nccc.mp4,0\nddd.mp4,1\n")
         return cls()
 
-
-def _lists(root: Path) -> list[Path]:
-    patterns = (f"{depth}{name}" for depth in ("", "*/", "*/*/") for name in (METADATA, LABELS))
-    found = sorted(path for pattern in patterns for path in root.glob(pattern))
-    # a folder with labels.csv is the test set, whatever other metadata lies in it
-    tested = {path.parent for path in found if path.name == LABELS}
-    return [path for path in found if path.name == LABELS or path.parent not in tested]
+    def _lists(self, root: Path) -> list[Path]:
+        patterns = (f"{depth}{name}" for depth in ("", "*/", "*/*/") for name in PARTS.values())
+        found = sorted(path for pattern in patterns for path in root.glob(pattern))
+        # a folder with labels.csv is the test set, whatever other metadata lies in it
+        tested = {path.parent for path in found if path.name == LABELS}
+        lists = [path for path in found if path.name == LABELS or path.parent not in tested]
+        return [path for path in lists if path.name in {PARTS[part] for part in self.parts}]
 
 
 def _train(root: Path, path: Path) -> Iterator[DatasetEntry]:
     folder = path.parent.relative_to(root)
     for name, fields in json_object(path).items():
         label = _label(f"{path} on {name}", str(fields.get("label")))
+        original = without_suffix(str(fields.get("original") or name))
         yield DatasetEntry(
             path=(folder / name).as_posix(),
             name=f"train/{without_suffix(name)}",
             label=label,
             method=ORIGINAL if label == REAL else METHOD,
-            source_ids=(without_suffix(str(fields.get("original") or name)),),
+            source_ids=(original,),
             split=str(fields.get("split", "train")),
+            original=f"train/{original}" if label == FAKE and fields.get("original") else None,
         )
 
 

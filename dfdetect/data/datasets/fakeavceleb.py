@@ -7,6 +7,7 @@ Datasets and Benchmarks.
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from dfdetect.data.datasets.base import (
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
 )
 from dfdetect.data.datasets.layouts import hashes, required_list, without_suffix, write_noise_clip
 from dfdetect.errors import ContractError, UsageError
@@ -52,7 +54,7 @@ class FakeAVCeleb(DatasetAdapter):
         licence="FakeAVCeleb request form",
         access="https://github.com/DASH-Lab/FakeAVCeleb",
         polarity="RealVideo is 0, FakeVideo is 1, whatever the sound is",
-        expected=((ORIGINAL, 500),),
+        splits="none; use split=hash",
     )
 
     types: Sequence[str] = PICTURE_TYPES
@@ -89,6 +91,16 @@ class FakeAVCeleb(DatasetAdapter):
                     )
                 if line["type"] in self.types:
                     yield _entry(line)
+
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the number of genuine videos, when those with forged sound are not among them."""
+        genuine = [kind for kind in self.types if TYPES.get(kind) == REAL]
+        known = genuine == ["RealVideo-RealAudio"]
+        return (Expected(500, ORIGINAL, REAL),) if known else ()
+
+    def whole(self, root: Path) -> DatasetAdapter:  # noqa: ARG002
+        """Return the dataset with all types."""
+        return dataclasses.replace(self, types=tuple(TYPES))
 
     def parents(self, root: Path) -> tuple[tuple[str, str], ...]:
         """Return the hash of meta_data.csv."""

@@ -6,7 +6,7 @@ import csv as csv_module
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import ClassVar
 
 import cv2
@@ -59,6 +59,7 @@ class FolderDataset(DatasetAdapter):
         licence="yours",
         access="none needed",
         polarity="real/ is 0, fake/ is 1; in a CSV 1 or fake is 1 unless the options say otherwise",
+        splits="yours: the CSV's split column; without one, use split=hash",
     )
 
     name: str = "folder"
@@ -249,11 +250,12 @@ def _below_root(where: str, root: Path, folder: Path, cell: str) -> str:
                 f"{where} names {folder / cell}, which is not below {root}; give a data_root that "
                 "holds both"
             ) from None
-    if PurePosixPath(cell).is_absolute():
+    if PurePosixPath(cell).is_absolute() or PureWindowsPath(cell).drive:
         try:
             return Path(cell).relative_to(root).as_posix()
         except ValueError:
             raise ContractError(
-                f"{where} names {cell}, which is not below {root}; give a data_root that holds it"
+                f"{where} names {cell}, which is not below {root}; give a data_root that holds it, "
+                "or paths relative to it"
             ) from None
     return PurePosixPath(cell).as_posix()

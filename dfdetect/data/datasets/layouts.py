@@ -1,8 +1,9 @@
-"""What several layouts share: their videos, the lists they come with, clips for a miniature."""
+"""What several layouts share: videos, pictures, the lists they come with, clips for miniatures."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dfdetect.data.datasets.base import VIDEO_SUFFIXES
+from dfdetect.data.datasets.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.provenance import sha256_file
+from dfdetect.types import Image
+
+_MIDDLE = np.s_[12:36, 16:48]
 
 
 def videos_in(folder: Path) -> Iterator[Path]:
@@ -20,6 +24,22 @@ def videos_in(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             yield path
+
+
+def folders_below(
+    base: Path, ignored: Sequence[str] = ()
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield every folder at or below `base`, with the names of its pictures and of its videos.
+
+    All are sorted. Folders named as one of `ignored` are left out with all that lies in them;
+    nothing is yielded when `base` is not there.
+    """
+    for place, folders, files in os.walk(base, followlinks=True):
+        folders[:] = sorted(set(folders) - set(ignored))
+        suffixes = {name: PurePosixPath(name).suffix.lower() for name in sorted(files)}
+        pictures = [name for name, suffix in suffixes.items() if suffix in IMAGE_SUFFIXES]
+        videos = [name for name, suffix in suffixes.items() if suffix in VIDEO_SUFFIXES]
+        yield Path(place), pictures, videos
 
 
 def without_suffix(path: str) -> str:
@@ -75,11 +95,43 @@ def hashes(root: Path, paths: Sequence[Path]) -> tuple[tuple[str, str], ...]:
     return tuple((path.relative_to(root).as_posix(), sha256_file(path)) for path in present)
 
 
-def write_noise_clip(path: Path, rng: np.random.Generator) -> None:
-    """Write a short clip of smooth noise, 64 × 48, a different one at each call."""
+def write_noise_clip(path: Path, rng: np.random.Generator) -> list[Image]:
+    """Write a short clip of smooth noise, 64 × 48, a different one at each call; return it."""
+    pictures = [_noise(rng, 64, 48) for _ in range(6)]
+    _write(path, pictures)
+    return pictures
+
+
+def write_forged_clip(path: Path, original: Sequence[Image], rng: np.random.Generator) -> None:
+    """Write a clip of `write_noise_clip` again, with something else in the middle."""
+    forged = [picture.copy() for picture in original]
+    for picture in forged:
+        picture[_MIDDLE] = _noise(rng, 32, 24)
+    _write(path, forged)
+
+
+def write_mask_clip(path: Path, original: Sequence[Image]) -> None:
+    """Write the mask of a clip of `write_forged_clip`: white in the middle, black elsewhere."""
+    masks = [np.zeros_like(picture) for picture in original]
+    for mask in masks:
+        mask[_MIDDLE] = 255
+    _write(path, masks)
+
+
+def write_noise_pictures(folder: Path, names: Sequence[str], rng: np.random.Generator) -> None:
+    """Write pictures of smooth noise, 48 × 48, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        cv2.imwrite(str(folder / name), _noise(rng, 48, 48))
+
+
+def _noise(rng: np.random.Generator, width: int, height: int) -> Image:
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height)), dtype=np.uint8)
+
+
+def _write(path: Path, pictures: Sequence[Image]) -> None:
+    # the module that draws clips imports this one's neighbours, so it is not imported at the top
     from dfdetect.data.datasets.synthetic import write_clip
 
-    coarse = rng.integers(0, 256, (6, 6, 8, 3), dtype=np.uint8)
-    write_clip(
-        path, [np.asarray(cv2.resize(field, (64, 48)), dtype=np.uint8) for field in coarse], 5
-    )
+    write_clip(path, pictures, 5)

@@ -10,6 +10,7 @@ chain works and nothing about real forgeries.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,7 @@ from dfdetect.data.datasets.base import (
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
 )
 from dfdetect.errors import UsageError
 from dfdetect.provenance import written_whole
@@ -58,6 +60,7 @@ class SyntheticDataset(DatasetAdapter):
         licence="public domain (made from a NASA portrait)",
         access="none needed: `dfdetect index dataset=synthetic` writes the clips",
         polarity="real/ is 0, fake/ is 1",
+        splits="own: every fifth identity is val, the one after it test",
     )
 
     n_identities: int = 20
@@ -77,7 +80,7 @@ class SyntheticDataset(DatasetAdapter):
         """
         self._claim(root)
         for identity in range(self.n_identities):
-            split = {3: "val", 4: "test"}.get(identity % 5, "train")
+            split = _split(identity)
             for label, folder in ((REAL, "real"), (FAKE, "fake")):
                 path = root / folder / f"{identity:04d}.mp4"
                 if not path.exists():
@@ -90,6 +93,7 @@ class SyntheticDataset(DatasetAdapter):
                     method=METHOD if label == FAKE else ORIGINAL,
                     source_ids=(path.stem,),
                     split=split,
+                    original=f"real/{path.stem}" if label == FAKE else None,
                 )
 
     def _claim(self, root: Path) -> None:
@@ -103,15 +107,24 @@ class SyntheticDataset(DatasetAdapter):
                 "another data_root, or remove it"
             )
 
-    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
-        """Return nothing: the clips are made from this package alone."""
-        return ()
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the numbers of clips of each label and split."""
+        n_of = Counter(_split(identity) for identity in range(self.n_identities))
+        return tuple(
+            Expected(n, label=label, split=split)
+            for split, n in n_of.items()
+            for label in (REAL, FAKE)
+        )
 
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
         """Return a dataset of five identities; indexing it writes the clips."""
         root.mkdir(parents=True, exist_ok=True)
         return cls(n_identities=5, n_frames=6)
+
+
+def _split(identity: int) -> str:
+    return {3: "val", 4: "test"}.get(identity % 5, "train")
 
 
 def draw_clip(rng: np.random.Generator, n_frames: int, label: int) -> list[Image]:

@@ -18,8 +18,9 @@ from dfdetect.data.datasets.base import (
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
 )
-from dfdetect.data.datasets.layouts import videos_in, write_noise_clip
+from dfdetect.data.datasets.layouts import videos_in, write_forged_clip, write_noise_clip
 from dfdetect.errors import UsageError
 from dfdetect.types import FAKE, REAL
 
@@ -37,7 +38,7 @@ class UADFV(DatasetAdapter):
             "1FAIpQLScKPoOv15TIZ9Mn0nGScIVgKRM9tFWOmjh9eHKx57Yp-XcnxA/viewform"
         ),
         polarity="real/ is 0, fake/ is 1",
-        expected=((ORIGINAL, 49), ("swap", 49)),
+        splits="official: all of it is test",
     )
 
     @property
@@ -59,23 +60,26 @@ class UADFV(DatasetAdapter):
                     "fake/ with the videos (not their frames)"
                 )
             for path in paths:
+                source = path.stem.removesuffix("_fake")
                 yield DatasetEntry(
                     path=f"{folder}/{path.name}",
                     name=f"{folder}/{path.stem}",
                     label=label,
                     method=ORIGINAL if label == REAL else "swap",
-                    source_ids=(path.stem.removesuffix("_fake"),),
+                    source_ids=(source,),
                     split="test",
+                    original=None if label == REAL else f"real/{source}",
                 )
 
-    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
-        """Return nothing: there is no list."""
-        return ()
+    def expected(self) -> tuple[Expected, ...]:
+        """Return 49 genuine and 49 forged."""
+        return tuple(Expected(49, label=label, split="test") for label in (REAL, FAKE))
 
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
         """Lay out two videos and their fakes."""
         rng = np.random.default_rng(0)
-        for path in ("real/0000", "real/0001", "fake/0000_fake", "fake/0001_fake"):
-            write_noise_clip(root / f"{path}.mp4", rng)
+        for name in ("0000", "0001"):
+            drawn = write_noise_clip(root / f"real/{name}.mp4", rng)
+            write_forged_clip(root / f"fake/{name}_fake.mp4", drawn, rng)
         return cls()

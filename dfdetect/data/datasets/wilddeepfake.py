@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from dfdetect.data.datasets.base import (
     DATASETS,
-    IMAGE_SUFFIXES,
     ORIGINAL,
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
+    Expected,
 )
+from dfdetect.data.datasets.layouts import folders_below, write_noise_pictures
 from dfdetect.errors import UsageError
 from dfdetect.types import FAKE, REAL
 
@@ -42,6 +42,7 @@ class WildDeepfake(DatasetAdapter):
         licence="WildDeepfake agreement (research only)",
         access="https://github.com/OpenTAI/wild-deepfake",
         polarity="real_train and real_test are 0, fake_train and fake_test are 1",
+        splits="official: the folders train and test; there is no val",
     )
 
     @property
@@ -59,7 +60,9 @@ class WildDeepfake(DatasetAdapter):
         for split in ("train", "test"):
             for word, label in LABELS.items():
                 for part in (f"{word}_{split}", f"{word} {split}"):
-                    for folder in _picture_folders(root / part):
+                    for folder, pictures, _ in folders_below(root / part):
+                        if not pictures:
+                            continue
                         nothing = False
                         inside = folder.relative_to(root).as_posix()
                         yield DatasetEntry(
@@ -77,9 +80,9 @@ class WildDeepfake(DatasetAdapter):
                 'for f in */*.tar.gz; do tar -xf "$f" -C "${f%/*}"; done'
             )
 
-    def parents(self, root: Path) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
-        """Return nothing: there is no list."""
-        return ()
+    def expected(self) -> tuple[Expected, ...]:
+        """Return the number of face sequences; those of the parts are not published."""
+        return (Expected(7314),)
 
     @classmethod
     def miniature(cls, root: Path) -> DatasetAdapter:
@@ -89,13 +92,5 @@ class WildDeepfake(DatasetAdapter):
             for part in (f"{word}_train", f"{word}_test"):
                 for inside in ("0", "1"):
                     folder = root / part / inside / word / "7"
-                    folder.mkdir(parents=True)
-                    for frame in (9, 10, 100):
-                        picture = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
-                        cv2.imwrite(str(folder / f"{frame}.png"), picture)
+                    write_noise_pictures(folder, ("9.png", "10.png", "100.png"), rng)
         return cls()
-
-
-def _picture_folders(base: Path) -> list[Path]:
-    pictures = (path for path in base.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted({path.parent for path in pictures})
