@@ -22,6 +22,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from dfdetect.data.engines import EngineSettings
 from dfdetect.data.splits import SplitRule
 from dfdetect.errors import UsageError
 from dfdetect.media import FrameSampler
@@ -29,6 +30,8 @@ from dfdetect.training.settings import FitSettings
 from dfdetect.types import CropPolicy
 
 T = TypeVar("T")
+
+INDEX_MODES = ("build", "verify", "describe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,27 @@ class DatasetSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """`dfdetect index`: a folder of videos in, a manifest out."""
+    """`dfdetect index`: a folder of videos in, a manifest out.
 
+    `mode` is `build`, `verify` (look for faults, against another copy's manifest or a checksum file
+    as `reference` if one is given, and write no manifest) or `describe` (say what is known about
+    the dataset). Related videos of the manifests in `against` must not be in another split.
+    """
+
+    mode: str
     dataset: DatasetSettings
     split: SplitRule
     data_root: Path
     out: Path
+    reference: Path | None
+    against: tuple[Path, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown mode, and a reference that would be left unread."""
+        if self.mode not in INDEX_MODES:
+            raise UsageError(f"unknown mode {self.mode!r}; choose one of {', '.join(INDEX_MODES)}")
+        if self.reference is not None and self.mode != "verify":
+            raise UsageError(f"mode={self.mode} reads no reference; give mode=verify with it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +80,33 @@ class FacesSettings:
     """Which finder looks for faces, whose faces are kept and how they are cut out.
 
     `landmarks` matters to pictures that were cropped before: whether to look for the five points.
-    Faces smaller than `min_side_px` get a row but no picture.
+    Faces smaller than `min_side_px` get a row but no picture. With `reuse_boxes` forgeries take
+    over the faces of the originals that they were made from.
     """
 
     finder: str | None
     keep: str
     landmarks: bool
     min_side_px: float
+    reuse_boxes: bool
     crop: CropPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractSettings:
-    """`dfdetect extract`: a manifest in, a crop store out."""
+    """`dfdetect extract`: a manifest in, a crop store out.
+
+    With `dry_run` only time and disk are estimated, from `dry_run_videos` videos.
+    """
 
     manifest: Path
     data_root: Path
     out: Path
     faces: FacesSettings
     sampling: FrameSampler
-    workers: int
+    engine: EngineSettings
+    dry_run: bool
+    dry_run_videos: int
 
 
 @dataclass(frozen=True, slots=True)

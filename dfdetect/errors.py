@@ -1,6 +1,6 @@
 """Errors that a user can act on; each carries the exit code of the command line.
 
-Exit codes: 0 analysed, 2 usage, 3 inconclusive, 4 no face, 5 unreadable.
+Exit codes: 0 analysed, 1 altered or faulty, 2 usage, 3 inconclusive, 4 no face, 5 unreadable.
 """
 
 from __future__ import annotations
@@ -38,3 +38,9 @@ class UntrustedCheckpoint(DfdetectError):
 
 class ContractError(DfdetectError):
     """A table or file on disk does not follow the contract it claims to follow."""
+
+
+class FaultyCopy(DfdetectError):
+    """A copy of a dataset was verified, and something about it is wrong."""
+
+    exit_code = 1

@@ -55,6 +55,8 @@ _HYDRA_FLAGS = {
     "-h": False,
     "--hydra-help": False,
 }
+# the flags of lab verbs, and what they are in the verb's own dialect
+_LAB_FLAGS = {("extract", "--dry-run"): "dry_run=true"}
 _OVERRIDE = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 _CLIP_KEYS = frozenset({"clip", "clips", "file", "image", "input", "path", "report", "video"})
 
@@ -112,7 +114,9 @@ def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
     while rest:
         word = rest.pop(0)
         flag, _, value = word.partition("=")
-        if flag in _HYDRA_FLAGS:
+        if (verb, word) in _LAB_FLAGS:
+            right.append(_LAB_FLAGS[verb, word])
+        elif flag in _HYDRA_FLAGS:
             right.append(word)
             if _HYDRA_FLAGS[flag] and not value and rest:
                 right.append(rest.pop(0))
@@ -127,6 +131,16 @@ def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
     if not wrong:
         return None
     return f"{verb} takes key=value: {_line(verb, *(right if understood else LAB_EXAMPLES[verb]))}"
+
+
+def as_overrides(verb: str, words: Sequence[str]) -> list[str]:
+    """Return the words of a lab verb with its few flags in the verb's own dialect.
+
+    Example:
+        >>> as_overrides("extract", ["manifest=m.parquet", "--dry-run"])
+        ['manifest=m.parquet', 'dry_run=true']
+    """
+    return [_LAB_FLAGS.get((verb, word), word) for word in words]
 
 
 def unknown_words(words: Sequence[str], parser: ArgumentParser) -> str:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dfdetect.cli import lab
+from dfdetect.cli.dialect import as_overrides
 from dfdetect.cli.terminal import note
 from dfdetect.config import SETTINGS, config_dir, register_schemas, settings_from
 
@@ -39,6 +40,7 @@ def run(verb: str, overrides: list[str]) -> int:
     refused. An error of the task is raised as it is, the first one where jobs of a sweep fail.
     """
     register_schemas()
+    overrides = as_overrides(verb, overrides)
     failures: list[Exception] = []
 
     def task(config: DictConfig) -> None:

@@ -134,7 +134,7 @@ def survey(
         UsageError: The folder is not the dataset's.
         ContractError: It holds no video of it, or two entries have one name.
     """
-    listed = list(dataset.entries(root))
+    listed = [_with_text_name(item) for item in dataset.entries(root)]
     entries = [check_entry(item) for item in listed if isinstance(item, DatasetEntry)]
     entries.sort(key=lambda entry: entry.name)
     names = pa.chunked_array([[entry.name for entry in entries]], type=pa.string())
@@ -162,6 +162,17 @@ def survey(
     problems.sort(key=lambda problem: problem.path)
     config = {"dataset": _describe(dataset), "limits": limits}
     return Manifest(found, sha256_value(config), dataset.parents(root), tuple(problems))
+
+
+def _with_text_name(item: DatasetEntry | Misnamed) -> DatasetEntry | Misnamed:
+    # a disk may hold names that no table or no other system can: they cost one video each
+    if "\\" in item.path:
+        return Misnamed(item.path, "its name holds a backslash; rename it")
+    try:
+        item.path.encode()
+    except UnicodeEncodeError:
+        return Misnamed(item.path, "its name is not UTF-8; rename it")
+    return item
 
 
 def _readings(

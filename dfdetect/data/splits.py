@@ -152,17 +152,25 @@ def source_groups(videos: Videos) -> Groups:
     return Groups(number[component[:n_rows]], tuple(names))
 
 
-def _links(
-    videos: Videos,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], pa.Array]:
-    """Return (row, token) of every link, and of every token whether it is bytes, and its text."""
+def source_links(videos: Videos) -> tuple[NDArray[np.int64], pa.Array]:
+    """Return the row of every (video, source id), in order, and the source's name everywhere.
+
+    A source id names something of its own dataset, unless it starts with `@`.
+    """
     sources = videos.column("source_ids").combine_chunks()
     row_of_source = np.asarray(pc.list_parent_indices(sources), dtype=np.int64)
     flat = pc.list_flatten(sources)
     dataset = videos.column("dataset").combine_chunks().take(pa.array(row_of_source))
     own = pc.binary_join_element_wise(dataset, flat, ":")
     shared = pc.utf8_slice_codeunits(flat, len(EVERYWHERE))
-    named = pc.if_else(pc.starts_with(flat, EVERYWHERE), shared, own)
+    return row_of_source, pc.if_else(pc.starts_with(flat, EVERYWHERE), shared, own)
+
+
+def _links(
+    videos: Videos,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], pa.Array]:
+    """Return (row, token) of every link, and of every token whether it is bytes, and its text."""
+    row_of_source, named = source_links(videos)
     bytes_ = pc.binary_join_element_wise(BYTES, videos.column("sha256").combine_chunks(), "")
     first, second = (pc.dictionary_encode(texts) for texts in (named, bytes_))
     n_first = len(first.dictionary)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 
 from dfdetect.cli import dialect
 from dfdetect.cli.main import main
-from dfdetect.cli.terminal import note, printable, progress_bar
+from dfdetect.cli.terminal import extraction_bar, note, printable, progress_bar
+from dfdetect.data.crops import ExtractProgress
 
 Command = Callable[..., Any]
 
@@ -133,6 +136,30 @@ def test_a_terminal_gets_a_bar_and_a_log_does_not(monkeypatch: pytest.MonkeyPatc
                 progress(done, 3)
         assert bool(stream.getvalue()) == is_drawn
         assert ("Reading [bold]\\x1b[31m.mp4" in stream.getvalue()) == is_drawn
+
+
+def test_an_extraction_shows_rate_and_counts_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "160")
+    with extraction_bar("Extracting mine") as progress:
+        assert progress is not None
+        # ten of an earlier run, which are no speed of this one
+        for done in range(10, 15):
+            progress(ExtractProgress(done, 14, (("no_face", 3), ("ok", 4 * done))))
+            time.sleep(0.15)
+    drawn = stream.getvalue()
+    assert "Extracting mine" in drawn
+    assert "14/14" in drawn
+    assert "no_face 3, ok 56" in drawn
+    rates = [float(text) for text in re.findall(r"([\d.]+) videos/min", drawn)]
+    assert rates
+    assert max(rates) < 60 / 0.1
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with extraction_bar("Extracting mine") as progress:
+        assert progress is None
 
 
 def test_index_reaches_hydra(dfdetect: Command, tmp_path: Path) -> None:
