@@ -34,12 +34,14 @@ GROUPS = {
     "split": "index",
     "faces": "extract",
     "sampling": "extract",
+    "engine": "extract",
     "detector": "train",
     "augment": "train",
     "optim": "train",
     "trainer": "train",
     "validation": "train",
     "experiment": "train",
+    "debug": "train",
 }
 OPTIONS = [
     (verb, group, path.stem)

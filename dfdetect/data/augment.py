@@ -8,13 +8,17 @@ a clip, get the same treatment when they are given generators in the same state.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dfdetect.types import Image
+
+N = TypeVar("N", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +100,47 @@ def augment(
     return np.ascontiguousarray(picture)
 
 
+def augment_masked(
+    crop: Image,
+    mask: NDArray[np.float32],
+    crop_scale: float,
+    size: int,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+) -> tuple[Image, NDArray[np.float32]]:
+    """Return what `augment` makes of a crop, and its mask moved alike, size × size in [0, 1].
+
+    Only the region and the flip move a mask; what compression does to a picture does nothing to
+    where it is forged.
+    """
+    again = copy.deepcopy(rng)
+    picture = augment(crop, crop_scale, size, rng, settings)
+    share = min(1.0, again.uniform(settings.scale_low, settings.scale_high) / crop_scale)
+    shift = again.uniform(-settings.shift, settings.shift, 2)
+    flip = again.random(7)[0]
+    moved = _window(mask, share, (shift[0], shift[1]), size)
+    if flip < settings.flip:
+        moved = moved[:, ::-1]
+    return picture, np.ascontiguousarray(moved.clip(0.0, 1.0), dtype=np.float32)
+
+
 def _region(crop: Image, share: float, shift: tuple[float, float], size: int) -> Image:
+    return np.ascontiguousarray(_window(crop, share, shift, size))
+
+
+def _window(crop: NDArray[N], share: float, shift: tuple[float, float], size: int) -> NDArray[N]:
     side = crop.shape[0]
     cut = max(1, round(side * share))
     x, y = (round((side - cut) / 2 + offset * cut) for offset in shift)
     x, y = (min(max(position, 0), side - cut) for position in (x, y))
     region = crop[y : y + cut, x : x + cut]
     if cut == size:
-        return np.ascontiguousarray(region)
+        return region
     # area averaging keeps fine artefacts from aliasing; it cannot enlarge
     shrink = cv2.INTER_AREA if cut > size else cv2.INTER_LINEAR
-    return _uint8(cv2.resize(region, (size, size), interpolation=shrink))
+    # OpenCV's stubs know no arrays of a type variable
+    resized = cv2.resize(cast("Any", region), (size, size), interpolation=shrink)
+    return np.asarray(resized, dtype=crop.dtype)
 
 
 def _recolour(picture: Image, change: NDArray[np.float64]) -> Image:

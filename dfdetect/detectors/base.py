@@ -50,10 +50,10 @@ class Preprocess:
         """Return crops as a network takes them.
 
         Args:
-            crops: RGB, uint8, B × H × W × 3.
+            crops: RGB, uint8, B × H × W × 3, or clips of T crops, B × T × H × W × 3.
 
         Returns:
-            float32, B × 3 × H × W, contiguous: (crop / 255 - mean) / std.
+            float32, B × 3 × H × W or B × T × 3 × H × W, contiguous: (crop / 255 - mean) / std.
 
         Raises:
             ValueError: The crops have another type or shape.
@@ -63,17 +63,36 @@ class Preprocess:
             >>> float(half.normalise(np.full((1, 16, 16, 3), 255, np.uint8)).max())
             1.0
         """
-        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
-            raise ValueError(f"crops must be uint8 B×H×W×3, not {crops.dtype} {crops.shape}")
-        batch, height, width, _ = crops.shape
-        pixels = np.empty((batch, 3, height, width), np.float32)
+        if crops.dtype != np.uint8 or crops.ndim not in (4, 5) or crops.shape[-1] != 3:
+            raise ValueError(
+                f"crops must be uint8 B×H×W×3 or B×T×H×W×3, not {crops.dtype} {crops.shape}"
+            )
+        *outer, height, width, _ = crops.shape
+        pixels = np.empty((*outer, 3, height, width), np.float32)
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            plane = pixels[:, channel]
+            plane = pixels[..., channel, :, :]
             np.multiply(
                 crops[..., channel], np.float32(1 / (255 * std)), out=plane, dtype=np.float32
             )
             plane -= np.float32(mean / std)
         return pixels
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNeeds:
+    """What a method's training batches hold beyond faces and labels.
+
+    `frames` above 1: the network judges clips of that many sampled frames of one track, in time
+    order. `views` above 1: every face comes in so many independent augmentations. `masks`: where
+    each picture is forged. `methods`: the forgery methods that are told apart, in order; with
+    `grouped`, every group of a batch is a genuine face and one forgery of it by each method.
+    """
+
+    frames: int = 1
+    views: int = 1
+    masks: bool = False
+    methods: tuple[str, ...] = ()
+    grouped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +103,8 @@ class CheckpointHeader:
     rebuild the network, so no class path and no code is ever stored. `trained` is False for a
     state that no training or conversion produced; such a file is never loaded. `provenance` holds
     pairs of text (trained_on, command, n …), `calibration` what turns its logits into likelihood
-    ratios, or None where that has not been fitted.
+    ratios, or None where that has not been fitted. `frames` above 1: it judges clips of so many
+    crops of one track; headers written before there were such detectors mean 1.
     """
 
     detector: str
@@ -94,6 +114,7 @@ class CheckpointHeader:
     provenance: tuple[tuple[str, str], ...]
     trained: bool
     format_version: int = FORMAT_VERSION
+    frames: int = 1
 
 
 class LoadedDetector(Protocol):
@@ -111,4 +132,7 @@ class LoadedDetector(Protocol):
         """SHA-256 of the file of weights."""
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return one logit a crop, above 0 for fake: uint8 B × S × S × 3 → float32 (B,)."""
+        """Return one logit a crop, above 0 for fake: uint8 B × S × S × 3 → float32 (B,).
+
+        A detector of clips, with T = `header.frames` above 1, takes uint8 B × T × S × S × 3.
+        """

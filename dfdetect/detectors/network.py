@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import chain
+from types import MappingProxyType
+from typing import ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from dfdetect.detectors.base import BatchNeeds as BatchNeeds
 from dfdetect.detectors.base import Preprocess, Setting
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
 
+Network = TypeVar("Network", bound=nn.Module)
 
-@dataclass(frozen=True, slots=True)
-class BatchNeeds:
-    """What a method's training batches hold beyond faces and labels.
-
-    `frames` above 1: the network judges clips of that many sampled frames of one track, in time
-    order. `views` above 1: every face comes in so many independent augmentations. `masks`: where
-    each picture is forged. `methods`: the forgery methods that are told apart, in order; with
-    `grouped`, every group of a batch is a genuine face and one forgery of it by each method.
-    """
-
-    frames: int = 1
-    views: int = 1
-    masks: bool = False
-    methods: tuple[str, ...] = ()
-    grouped: bool = False
+PICTURES = 4
+"""Dimensions of a batch of pictures; a batch of clips has one more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +49,18 @@ class Detector(nn.Module):
     that how faithful it is, see `dfdetect.detectors.fidelity`. `name` and `kwargs` are set by
     `create_detector`; they are what a checkpoint's header stores.
 
-    `not_stored` names the arguments that matter only before training, such as a file of initial
-    weights; a header may not hold them. `no_onnx` says why a network cannot be exported to ONNX,
-    and is empty where it can.
+    `not_stored` names the arguments that matter to training alone, such as a file of initial
+    weights; a header may not hold them. `training_only` names the submodules that only
+    `loss_terms` uses, such as teachers: files of weights leave them out, and a loaded network has
+    None in their places; a run's resumable state holds them. `no_onnx` says why a network cannot
+    be exported to ONNX, and is empty where it can. `check_kwargs` are constructor arguments of a
+    lighter network of the same kind, for checks that would take minutes with the default one.
     """
 
     not_stored: ClassVar[frozenset[str]] = frozenset()
+    training_only: ClassVar[frozenset[str]] = frozenset()
     no_onnx: ClassVar[str] = ""
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({})
 
     def __init__(self, preprocess: Preprocess) -> None:
         """Remember how crops are prepared for this network."""
@@ -75,6 +73,19 @@ class Detector(nn.Module):
     def needs(self) -> BatchNeeds:
         """What training batches must hold; pixels and labels unless a method says more."""
         return BatchNeeds()
+
+    def stored_state(self) -> dict[str, Tensor]:
+        """Return the part of `state_dict()` that files of weights hold: all that `forward` uses."""
+        return {
+            key: tensor
+            for key, tensor in self.state_dict().items()
+            if key.partition(".")[0] not in self.training_only
+        }
+
+    def drop_training_parts(self) -> None:
+        """Let go of the submodules in `training_only`; after that `loss_terms` may fail."""
+        for name in self.training_only:
+            setattr(self, name, None)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B,) for normalised pixels, float B × 3 × S × S.
@@ -92,3 +103,15 @@ class Detector(nn.Module):
         """
         value = binary_cross_entropy(self(batch.pixels), batch.labels, smoothing)
         return (LossTerm("bce", value),)
+
+
+def channels_last(network: Network) -> Network:
+    """Lay the weights of a network's 2-D convolutions out as they run fastest, in place.
+
+    Those of 3-D convolutions stay as they are: torch has another layout for them, which gains
+    nothing here.
+    """
+    for tensor in chain(network.parameters(), network.buffers()):
+        if tensor.ndim == PICTURES:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return network

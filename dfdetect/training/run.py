@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import signal
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import lightning
-import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
 
-from dfdetect.data.batches import TrainingPairs, labels_of, require_distinct, split_faces
+from dfdetect.data.batches import require_distinct, split_faces
 from dfdetect.data.crops import CropStore
 from dfdetect.data.splits import require_no_leak
 from dfdetect.data.videos import Videos
 from dfdetect.detectors import create_detector
-from dfdetect.detectors.base import Preprocess
 from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
 from dfdetect.errors import UsageError
-from dfdetect.provenance import written_whole
 from dfdetect.training.curves import open_logger
+from dfdetect.training.feed import Feed
+from dfdetect.training.keeper import Keeper
 from dfdetect.training.module import DetectorModule
+from dfdetect.training.ranks import Ranks
 from dfdetect.training.record import (
     BEST,
-    LAST,
     parents_of,
     require_same_run,
     run_hash,
@@ -43,24 +36,17 @@ from dfdetect.training.record import (
 )
 from dfdetect.training.settings import FitSettings
 from dfdetect.training.state import (
-    SELECTED_BY,
-    Best,
-    load_state,
-    read_best,
-    save_state,
     saved_step,
 )
 from dfdetect.training.validation import (
-    DatasetAuc,
-    aucs,
     calibration,
     live_detector,
-    require_selectable,
     score_videos,
 )
 from dfdetect.types import REAL
 
-NOTES = "validation.jsonl"
+# set by what starts several processes: torchrun, SLURM
+LAUNCHED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,185 +97,36 @@ def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
     network = create_detector(settings.detector.name, **settings.detector.kwargs)
     module = DetectorModule(network, settings)
     keeper = Keeper(module, stores, settings)
-    feed = _Feed(settings, stores, network.preprocess, keeper)
     trainer = _trainer(settings, keeper)
-    write_record(settings, digest, parents, parents_of(clips), command)
+    device = str(trainer.strategy.root_device)
+    ranks = keeper.ranks = Ranks(trainer.global_rank, trainer.world_size, device)
+    feed = Feed(settings, stores, network.preprocess, network.needs, lambda: module.step, ranks)
+    if ranks.is_first:
+        write_record(settings, digest, parents, parents_of(clips), command)
     _run(trainer, module, feed)
     if keeper.best.step == 0:
-        keeper.validate("cpu")
+        keeper.validate(device if ranks.n > 1 else "cpu")
+    not_calibrated = (
+        _calibrate(settings, stores, clips or stores, command) if ranks.is_first else ""
+    )
+    ranks.wait()
     return FitResult(
         settings.run_dir / BEST,
         keeper.best.auc,
         keeper.best.step,
         module.step,
-        module.step >= settings.trainer.steps,
-        _calibrate(settings, stores, clips or stores, command),
+        keeper.has_finished,
+        not_calibrated,
     )
-
-
-class Keeper(lightning.Callback):
-    """Restores, validates, keeps the best weights and stops in time."""
-
-    def __init__(
-        self, module: DetectorModule, stores: tuple[CropStore, ...], settings: FitSettings
-    ) -> None:
-        """Take the validation faces out of the stores."""
-        self.module, self.settings = module, settings
-        self.best = Best()
-        self._faces = split_faces(stores, "val", settings.validation.faces_per_video)
-        require_selectable(self._faces)
-        self._deadline: float | None = None
-        if settings.trainer.max_minutes is not None:
-            self._deadline = time.monotonic() + 60 * settings.trainer.max_minutes
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Restore an interrupted run, once the optimiser exists and before data flows."""
-        run_dir = self.settings.run_dir
-        load_state(run_dir, self.module)
-        best = read_best(run_dir)
-        # what a time limit forced to be validated must not change what the run ends in
-        self.best = best if self._is_due(best.step) else Best()
-        _forget_after(run_dir / NOTES, self.module.step, self._is_due)
-        trainer.fit_loop.epoch_loop.on_load_checkpoint({"_batches_that_stepped": self.module.step})
-        if self.module.step >= self.settings.trainer.steps:
-            trainer.should_stop = True
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Validate and save at the steps that ask for it; the last step always does."""
-        told = self.settings.trainer
-        if (batch_idx + 1) % told.accumulate:
-            return
-        step = self.module.step
-        late = self._deadline is not None and time.monotonic() > self._deadline
-        if self._is_due(step):
-            found = self.validate(str(pl_module.device))
-            curves = {f"val/auc_{auc.dataset}": auc.auc for auc in found}
-            pl_module.log_dict(curves, prog_bar=True, logger=False)
-            for logger in trainer.loggers:
-                # the loss is logged every few steps only; Lightning counts steps from 0
-                logger.log_metrics(curves, step - 1)
-        if step % told.save_every == 0 or step == told.steps or late:
-            save_state(self.settings.run_dir, self.module)
-            for logger in trainer.loggers:
-                logger.save()
-        if late or step >= told.steps:
-            trainer.should_stop = True
-
-    def validate(self, device: str) -> tuple[DatasetAuc, ...]:
-        """Score the validation split and keep the candidate where it is the best so far."""
-        candidate = self.module.candidate
-        was_training = candidate.training
-        detector = live_detector(candidate, device)
-        found = aucs(score_videos(detector, self._faces))
-        candidate.train(was_training)
-        mean = float(np.mean([auc.auc for auc in found]))
-        facts = {f"val_{auc.dataset}": _in_words(auc) for auc in found}
-        facts |= {"step": str(self.module.step), "seed": str(self.settings.seed)}
-        facts[SELECTED_BY] = repr(mean)
-        header = make_header(candidate, trained=True, provenance=facts)
-        if mean > self.best.auc:
-            self.best = Best(mean, self.module.step)
-            save_checkpoint(self.settings.run_dir / BEST, candidate, header, half=True)
-        save_checkpoint(self.settings.run_dir / LAST, candidate, header, half=True)
-        self._note(mean, found)
-        return found
-
-    def _is_due(self, step: int) -> bool:
-        told = self.settings.trainer
-        return step % told.validate_every == 0 or step == told.steps
-
-    def _note(self, mean: float, found: tuple[DatasetAuc, ...]) -> None:
-        line = {"step": self.module.step, "mean_auc": mean}
-        line |= {auc.dataset: auc.auc for auc in found}
-        with (self.settings.run_dir / NOTES).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-
-
-def _forget_after(path: Path, step: int, is_due: Callable[[int], bool]) -> None:
-    """Drop the notes of what a resumed run will do again, or never had to do."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            noted = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError):
-            # torn by a kill: its step was not saved yet
-            continue
-        if noted <= step and is_due(noted):
-            kept.append(f"{line}\n")
-    with written_whole(path) as part:
-        part.write_text("".join(kept), encoding="utf-8")
-
-
-class _FromStep(Sampler[int]):
-    """The positions of training pairs in order, from the step that the run has reached."""
-
-    def __init__(self, keeper: Keeper, n_pairs: int, pairs_per_step: int) -> None:
-        self._keeper, self._n_pairs, self._per_step = keeper, n_pairs, pairs_per_step
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._keeper.module.step * self._per_step, self._n_pairs))
-
-    def __len__(self) -> int:
-        return self._n_pairs - self._keeper.module.step * self._per_step
-
-
-class _Feed(lightning.LightningDataModule):
-    """The training pairs as Lightning takes them."""
-
-    def __init__(
-        self,
-        settings: FitSettings,
-        stores: tuple[CropStore, ...],
-        preprocess: Preprocess,
-        keeper: Keeper,
-    ) -> None:
-        super().__init__()
-        told = settings.trainer
-        if told.batch_size % 2:
-            raise UsageError(
-                f"trainer.batch_size={told.batch_size} is odd; half of a batch is genuine"
-            )
-        per_step = told.batch_size // 2 * told.accumulate
-        n_pairs = told.steps * per_step
-        pairs = TrainingPairs(
-            stores, settings.sources, preprocess, settings.augment, settings.seed, n_pairs
-        )
-        self._workers = told.workers
-        self._arguments: dict[str, Any] = {
-            "dataset": pairs,
-            "batch_size": told.batch_size // 2,
-            "sampler": _FromStep(keeper, n_pairs, per_step),
-            "num_workers": told.workers,
-            "collate_fn": _Collate(preprocess),
-            "worker_init_fn": _one_thread,
-        }
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return the loader; forked workers would inherit threads, so they are spawned."""
-        context = "forkserver" if self._workers else None
-        return DataLoader(**self._arguments, multiprocessing_context=context)
-
-
-def _one_thread(worker: int) -> None:  # noqa: ARG001
-    # pictures are small: OpenCV's threads would only take cores from the network
-    cv2.setNumThreads(1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Collate:
-    preprocess: Preprocess
-
-    def __call__(self, pairs: list[NDArray[np.uint8]]) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels = self.preprocess.normalise(np.concatenate(pairs))
-        return torch.from_numpy(pixels), torch.from_numpy(labels_of(len(pairs)))
 
 
 def _trainer(settings: FitSettings, keeper: Keeper) -> lightning.Trainer:
     told = settings.trainer
+    if told.devices * told.num_nodes > 1 and not any(name in os.environ for name in LAUNCHED):
+        raise UsageError(
+            f"trainer.devices={told.devices} trainer.num_nodes={told.num_nodes} needs as many "
+            f"processes; start them: torchrun --nproc-per-node {told.devices} -m dfdetect train …"
+        )
     # hardware lists and advertisements; warnings and errors still come through
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning's own use of a torch function that will change; nobody here can act on it
@@ -303,11 +140,13 @@ def _trainer(settings: FitSettings, keeper: Keeper) -> lightning.Trainer:
     try:
         return lightning.Trainer(
             accelerator=told.accelerator,
-            devices=1,
+            devices=told.devices,
+            num_nodes=told.num_nodes,
+            strategy=told.strategy,
+            sync_batchnorm=told.sync_batchnorm,
+            use_distributed_sampler=False,
             precision=told.precision,  # type: ignore[arg-type]
             max_epochs=1,
-            accumulate_grad_batches=told.accumulate,
-            gradient_clip_val=settings.optim.clip_norm or None,
             limit_val_batches=0,
             logger=logger or False,
             log_every_n_steps=10,
@@ -320,11 +159,12 @@ def _trainer(settings: FitSettings, keeper: Keeper) -> lightning.Trainer:
     except (ValueError, MisconfigurationException) as error:
         raise UsageError(
             f"Lightning refuses trainer.accelerator={told.accelerator}, "
-            f"trainer.precision={told.precision}: {str(error).partition(chr(10))[0]}"
+            f"trainer.precision={told.precision}, trainer.strategy={told.strategy}: "
+            f"{str(error).partition(chr(10))[0]}"
         ) from error
 
 
-def _run(trainer: lightning.Trainer, module: DetectorModule, feed: _Feed) -> None:
+def _run(trainer: lightning.Trainer, module: DetectorModule, feed: Feed) -> None:
     try:
         trainer.fit(module, feed)
     except SystemExit:
@@ -345,7 +185,7 @@ def _calibrate(
     fitted, problem = None, ""
     try:
         faces = split_faces(clips, "val")
-        fitted = calibration(score_videos(live_detector(trained.network, "cpu"), faces))
+        fitted = calibration(score_videos(live_detector(trained.network, "cpu"), faces, Ranks()))
     except UsageError as error:
         # hours of training must not be lost to a validation split that is too small
         problem = str(error)
@@ -365,7 +205,3 @@ def _trained_on(stores: tuple[CropStore, ...], settings: FitSettings) -> str:
         if row.dataset in used
     )
     return ", ".join(f"{n} {kind} of {dataset}" for (dataset, kind), n in sorted(counted.items()))
-
-
-def _in_words(auc: DatasetAuc) -> str:
-    return f"video AUC {auc.auc:.4f} (n={auc.n_real}+{auc.n_fake})"

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dfdetect.data.batches import StoredFace, scoring_batches
+from dfdetect.data.batches import Faces, scoring_batches
 from dfdetect.data.splits import source_groups
 from dfdetect.data.videos import Videos
 from dfdetect.detectors.base import CheckpointHeader, LoadedDetector
 from dfdetect.detectors.checkpoint import make_header
 from dfdetect.detectors.network import Detector
 from dfdetect.detectors.runtime_torch import TorchDetector
-from dfdetect.detectors.score import score
+from dfdetect.detectors.score import score, sigmoid
 from dfdetect.errors import UsageError
 from dfdetect.scoring.aggregate import video_scores
 from dfdetect.scoring.calibrate import fit_platt
 from dfdetect.scoring.metrics import roc_auc
-from dfdetect.types import FAKE, REAL, Calibration
+from dfdetect.training.ranks import Ranks
+from dfdetect.types import FAKE, REAL, Calibration, FaceScore
 
 UNSELECTABLE = (
     "no dataset has genuine and forged videos in its val split, so no checkpoint could be "
@@ -55,10 +56,18 @@ def live_detector(network: Detector, device: str) -> LoadedDetector:
     return TorchDetector(network, header, "in training", device)
 
 
-def score_videos(detector: LoadedDetector, faces: Sequence[StoredFace]) -> VideoLogits:
-    """Score faces and aggregate them to one logit a video, whatever the number of its tracks."""
-    scores = score(detector, scoring_batches(faces, detector.header.preprocess))
-    rows = {face.crop.video_id: face.video for face in faces}
+def score_videos(detector: LoadedDetector, faces: Faces, ranks: Ranks) -> VideoLogits:
+    """Score faces and aggregate them to one logit a video, whatever the number of its tracks.
+
+    Of several processes each scores its share, and all get the same result.
+    """
+    own = score(detector, scoring_batches(ranks.own(faces), detector.header.preprocess))
+    logits = ranks.together(np.array([one.logit for one in own], dtype=np.float32), len(faces))
+    scores = [
+        FaceScore(**dataclasses.asdict(face.key), logit=logit, p_fake=sigmoid(logit))
+        for face, logit in zip(faces, logits.tolist(), strict=True)
+    ]
+    rows = faces.videos.by_id
     videos = video_scores(scores, rule="all_faces", min_faces=1)
     ordered = [rows[video.video_id] for video in videos]
     groups = source_groups(Videos.of(ordered))
@@ -91,14 +100,13 @@ def aucs(videos: VideoLogits) -> tuple[DatasetAuc, ...]:
     return tuple(found)
 
 
-def require_selectable(faces: Sequence[StoredFace]) -> None:
+def require_selectable(faces: Faces) -> None:
     """Refuse validation faces that could select nothing, before hours go into training.
 
     Raises:
         UsageError: No dataset has faces of both classes.
     """
-    videos = (face.video for face in faces)
-    found = {(video.dataset, video.label) for video in videos}
+    found = {(video.dataset, video.label) for video in faces.videos}
     if not any((dataset, FAKE) in found for dataset, label in found if label == REAL):
         raise UsageError(UNSELECTABLE)
 

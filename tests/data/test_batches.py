@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dfdetect.data.augment import NO_AUGMENT, AugmentSettings
+from dfdetect.data.augment import AugmentSettings
 from dfdetect.data.batches import (
-    Source,
-    TrainingPairs,
     crop_scale,
-    labels_of,
     require_distinct,
     scoring_batches,
     split_faces,
@@ -53,127 +47,6 @@ def blind(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStor
     return make_store(folder, portrait, "blind", n_videos=3, fakes=False, landmarks=False)
 
 
-def pairs_of(
-    stores: list[CropStore],
-    sources: list[Source],
-    preprocess: Preprocess = SMALL,
-    told: AugmentSettings = NO_AUGMENT,
-    seed: int = 0,
-    n_pairs: int = 200,
-) -> TrainingPairs:
-    return TrainingPairs(stores, sources, preprocess, told, seed, n_pairs)
-
-
-def known(store: CropStore) -> dict[bytes, tuple[str, int]]:
-    return {
-        store.image(crop).tobytes(): (
-            store.videos.by_id[crop.video_id].split or "",
-            store.videos.by_id[crop.video_id].label,
-        )
-        for crop in store.usable()
-    }
-
-
-# pairs
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000), position=st.integers(0, 199))
-def test_a_pair_is_a_function_of_seed_and_position(
-    toy: CropStore, seed: int, position: int
-) -> None:
-    told = AugmentSettings()
-    first = pairs_of([toy], [Source("toy", 1, 0.5)], told=told, seed=seed)
-    again = pairs_of([toy], [Source("toy", 1, 0.5)], told=told, seed=seed)
-    # whatever was asked before must not matter
-    again[(position + 1) % 200]
-    assert np.array_equal(first[position], again[position])
-
-
-def test_positions_and_seeds_give_different_pairs(toy: CropStore) -> None:
-    pairs = pairs_of([toy], [Source("toy", 1, 1.0)])
-    other = pairs_of([toy], [Source("toy", 1, 1.0)], seed=1)
-    assert len({pairs[i].tobytes() for i in range(30)}) == 30
-    assert not np.array_equal(pairs[0], other[0])
-
-
-def test_halves_are_genuine_and_forged_and_of_the_train_split(toy: CropStore) -> None:
-    pairs = pairs_of([toy], [Source("toy", 1, 0.0)], WHOLE, AS_STORED)
-    seen = known(toy)
-    for position in range(40):
-        real, fake = pairs[position]
-        assert seen[real.tobytes()] == ("train", 0)
-        assert seen[fake.tobytes()] == ("train", 1)
-
-
-def test_every_training_video_is_drawn(toy: CropStore) -> None:
-    pairs = pairs_of([toy], [Source("toy", 1, 0.0)], WHOLE, AS_STORED)
-    drawn = {half.tobytes() for position in range(150) for half in pairs[position]}
-    train = {content for content, (split, _) in known(toy).items() if split == "train"}
-    assert drawn == train
-
-
-def test_blended_halves_differ_in_the_face_alone(genuine: CropStore) -> None:
-    pairs = pairs_of([genuine], [Source("genuine", 1, 1.0)], WHOLE, AS_STORED)
-    shares = []
-    for position in range(40):
-        real, fake = pairs[position]
-        differs = (real != fake).any(axis=2)
-        assert not differs[:3].any()
-        shares.append(differs.mean())
-    assert 0.01 < np.mean(shares) < 0.7
-
-
-def test_weights_and_blend_shares_are_kept(toy: CropStore, genuine: CropStore) -> None:
-    sources = [Source("toy", 3, 0.25), Source("genuine", 1, 1.0)]
-    pairs = pairs_of([toy, genuine], sources, WHOLE, AS_STORED, n_pairs=400)
-    forged = {content for content, (_, label) in known(toy).items() if label == 1}
-    stored = sum(pairs[position][1].tobytes() in forged for position in range(400))
-    # 400 · 3/4 · 3/4 = 225, standard deviation 10
-    assert 185 < stored < 265
-
-
-def test_a_weight_of_zero_is_never_drawn(toy: CropStore, genuine: CropStore) -> None:
-    sources = [Source("toy", 0, 0.0), Source("genuine", 1, 1.0)]
-    pairs = pairs_of([toy, genuine], sources, WHOLE, AS_STORED)
-    forged = {content for content, (_, label) in known(toy).items() if label == 1}
-    assert not any(pairs[position][1].tobytes() in forged for position in range(60))
-
-
-def test_positions_beyond_the_end_end_the_iteration(toy: CropStore) -> None:
-    pairs = pairs_of([toy], [Source("toy", 1, 0.0)], n_pairs=3)
-    assert len(pairs) == 3
-    with pytest.raises(IndexError):
-        pairs[3]
-
-
-@pytest.mark.parametrize(
-    ("sources", "words"),
-    [
-        ([], "positive weight"),
-        ([Source("toy", 0, 0.0)], "positive weight"),
-        ([Source("toy", -1, 0.0), Source("genuine", 2, 1.0)], "positive weight"),
-        ([Source("absent", 1, 0.0)], "no genuine training faces of 'absent'"),
-        ([Source("genuine", 1, 0.5)], "no forged training faces of 'genuine'"),
-    ],
-)
-def test_a_mixture_that_cannot_be_drawn_is_refused(
-    toy: CropStore, genuine: CropStore, sources: list[Source], words: str
-) -> None:
-    with pytest.raises(UsageError, match=words):
-        pairs_of([toy, genuine], sources)
-
-
-def test_faces_without_landmarks_cannot_be_blended(blind: CropStore) -> None:
-    with pytest.raises(UsageError, match="landmarks"):
-        pairs_of([blind], [Source("blind", 1, 1.0)])
-
-
-def test_labels_follow_the_order_of_pairs() -> None:
-    assert labels_of(3).tolist() == [0, 1, 0, 1, 0, 1]
-    assert Counter(labels_of(16).tolist()) == {0.0: 16, 1.0: 16}
-
-
 # scoring
 
 
@@ -182,7 +55,8 @@ def test_scoring_rows_keep_their_order_and_keys(toy: CropStore) -> None:
     batches = list(scoring_batches(faces, SMALL, batch_size=5))
     assert [len(batch.keys) for batch in batches] == [5, 5, 5, 1]
     keys = [key.video_id for batch in batches for key in batch.keys]
-    assert keys == [face.crop.video_id for face in faces]
+    assert keys == [face.key.video_id for face in faces]
+    assert keys == sorted(keys)
     assert all(batch.images.shape[1:] == (32, 32, 3) for batch in batches)
     again = list(scoring_batches(faces, SMALL, batch_size=16))
     assert np.array_equal(np.concatenate([batch.images for batch in batches]), again[0].images)
@@ -192,14 +66,24 @@ def test_a_split_holds_its_own_videos_only(toy: CropStore) -> None:
     for split in ("train", "val", "test"):
         faces = split_faces([toy], split)
         assert len(faces) == 16
-        assert {toy.videos.by_id[face.crop.video_id].split for face in faces} == {split}
+        assert {video.split for video in faces.videos} == {split}
 
 
 def test_faces_of_a_video_are_spread_over_it(tmp_path: Path, portrait: Image) -> None:
     store = make_store(tmp_path / "long", portrait, n_videos=1, n_frames=8, splits=("val",))
-    frames = [face.crop.frame_index for face in split_faces([store], "val", 2)]
+    frames = [face.key.frame_index for face in split_faces([store], "val", 2)]
     assert frames == [2, 6, 2, 6]
     assert len(split_faces([store], "val", 99)) == 16
+
+
+def test_faces_are_a_sequence(toy: CropStore) -> None:
+    faces = split_faces([toy], "test")
+    every_second = faces[1::2]
+    assert [face.key for face in every_second] == [face.key for face in faces][1::2]
+    face = faces[-1]
+    assert face.video == toy.videos.by_id[face.key.video_id]
+    assert face.crop_scale == SCALE
+    assert len(faces.videos) == 8
 
 
 # stores

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dfdetect.data.augment import AugmentSettings
-from dfdetect.data.batches import Source
+from dfdetect.data.training_items import Source
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.manifest import build_manifest

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfdetect.data.batches import Source
+from dfdetect.data.training_items import Source
 from dfdetect.data.crops import CropStore
+from dfdetect.data.loading import CropDataset
 from dfdetect.detectors import load_detector
-from dfdetect.detectors.checkpoint import load_checkpoint
+from dfdetect.detectors.checkpoint import load_checkpoint, read_header
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.training import FitSettings, fit
+from dfdetect.training.settings import ValidationSettings
 from dfdetect.training.state import FILE
 
 
@@ -76,7 +78,8 @@ def test_a_killed_run_resumes_to_the_same_weights(settings: FitSettings, tmp_pat
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (run_dir / FILE).is_file() and time.monotonic() < deadline:
+    while not (run_dir / FILE).is_file() and process.poll() is None:
+        assert time.monotonic() < deadline, "the run takes too long"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -93,15 +96,15 @@ def test_selection_sees_val_only(settings: FitSettings, store: CropStore, tmp_pa
     test_videos = {row.video_id for row in store.videos if row.split == "test"}
     assert test_videos
     opened: list[str] = []
-    original = CropStore.image
+    original = CropDataset.image
 
-    def watched(self: CropStore, crop: object) -> object:
-        opened.append(crop.video_id)  # type: ignore[attr-defined]
-        return original(self, crop)  # type: ignore[arg-type]
+    def watched(self: CropDataset, position: int) -> object:
+        opened.append(self.key(position).video_id)
+        return original(self, position)
 
     patch = pytest.MonkeyPatch()
     with patch.context() as context:
-        context.setattr(CropStore, "image", watched)
+        context.setattr(CropDataset, "image", watched)
         again = fit(dataclasses.replace(settings, run_dir=tmp_path / "again"))
     assert opened
     assert not test_videos & set(opened)
@@ -122,7 +125,7 @@ def test_a_damaged_state_is_refused_with_a_repair(settings: FitSettings) -> None
 
 
 def test_an_odd_batch_is_refused(settings: FitSettings) -> None:
-    with pytest.raises(UsageError, match="odd"):
+    with pytest.raises(UsageError, match="give a multiple of 2"):
         fit(with_trainer(settings, batch_size=7))
 
 
@@ -130,3 +133,24 @@ def test_a_source_without_faces_is_named(settings: FitSettings) -> None:
     strange = dataclasses.replace(settings, sources=(Source("nowhere", 1.0, 1.0),))
     with pytest.raises(UsageError, match="nowhere"):
         fit(strange)
+
+
+def test_selecting_on_test_needs_the_word_oracle_and_says_it(settings: FitSettings) -> None:
+    with pytest.raises(UsageError, match=r"validation\.oracle=true"):
+        ValidationSettings(2, (), split="test")
+    told = dataclasses.replace(settings, validation=ValidationSettings(2, (), "test", True))
+    result = fit(told)
+    facts = dict(read_header(result.checkpoint).provenance)
+    assert "test" in facts["oracle"]
+    assert "test_synthetic" in facts
+
+
+def test_patience_ends_a_run_for_good(settings: FitSettings) -> None:
+    # a rate of almost nothing: no validation is better than the first
+    still = dataclasses.replace(
+        with_trainer(settings, steps=40, validate_every=1, patience=2),
+        optim=dataclasses.replace(settings.optim, lr=1e-30, ema_decay=0.0),
+    )
+    result = fit(still)
+    assert (result.finished, result.best_step, result.n_steps) == (True, 1, 3)
+    assert fit(still).n_steps == 3

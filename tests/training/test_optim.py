@@ -16,7 +16,7 @@ from dfdetect.data.augment import NO_AUGMENT
 from dfdetect.detectors import create_detector
 from dfdetect.detectors.losses import binary_cross_entropy
 from dfdetect.training.module import DetectorModule
-from dfdetect.training.optim import adamw, averaged, learning_rate
+from dfdetect.training.optim import averaged, learning_rate, make_optimizer
 from dfdetect.training.settings import (
     DetectorSettings,
     FitSettings,
@@ -63,7 +63,7 @@ def test_a_small_batch_is_learnt_by_heart() -> None:
     torch.manual_seed(0)
     network = create_detector("meso4", dropout=0.0)
     pixels, labels = torch.rand(6, 3, 256, 256), torch.tensor([0.0, 1.0] * 3)
-    optimizer = adamw(network, OptimSettings(5e-3, 0.0, 1, 0.0, 0.0, 0.0))
+    optimizer = make_optimizer(network, OptimSettings(5e-3, 0.0, 1, 0.0, 0.0, 0.0))
     loss = torch.tensor(math.inf)
     for _ in range(60):
         optimizer.zero_grad()
@@ -96,7 +96,7 @@ def test_rate_stays_between_nothing_and_its_peak(step: int, n_steps: int, warmup
 
 def test_every_parameter_is_optimised_once_and_only_matrices_decay() -> None:
     network = create_detector("meso4")
-    decayed, kept = adamw(network, OPTIM).param_groups
+    decayed, kept = make_optimizer(network, OPTIM).param_groups
     assert (decayed["weight_decay"], kept["weight_decay"]) == (OPTIM.weight_decay, 0.0)
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
     assert all(parameter.ndim <= 1 for parameter in kept["params"])
@@ -108,7 +108,7 @@ def test_frozen_parameters_are_left_out() -> None:
     network = create_detector("meso4")
     frozen = next(network.parameters())
     frozen.requires_grad_(False)
-    groups = adamw(network, OPTIM).param_groups
+    groups = make_optimizer(network, OPTIM).param_groups
     assert all(parameter is not frozen for group in groups for parameter in group["params"])
 
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from dfdetect.data.augment import AugmentSettings
-from dfdetect.data.batches import Source, TrainingPairs
+from dfdetect.data.training_items import Source, TrainingItems
 from dfdetect.data.crops import CropStore
 from dfdetect.data.manifest import Manifest
 from dfdetect.data.shards import CROPS
 from dfdetect.data.tables import read_table, write_table
+from dfdetect.data.videos import Videos
 from dfdetect.detectors import load_detector, read_header
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.training import FitSettings, fit
@@ -124,15 +125,15 @@ def test_a_crash_between_two_saves_costs_no_exactness(
     finished: Path, toy: CropStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = told(toy, tmp_path / "crashed", save_every=2)
-    draw = TrainingPairs.__getitem__
+    draw = TrainingItems.__getitem__
 
-    def fail_in_step_four(self: TrainingPairs, position: int) -> Any:
+    def fail_in_step_four(self: TrainingItems, position: int) -> Any:
         if position >= 6:
             raise MemoryError("the machine went away")
         return draw(self, position)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingPairs, "__getitem__", fail_in_step_four)
+        patch.setattr(TrainingItems, "__getitem__", fail_in_step_four)
         with pytest.raises(MemoryError):
             fit(settings)
     assert fit(settings).finished
@@ -203,7 +204,7 @@ def test_a_crash_between_validation_and_saving_repeats_no_line(
         save(run_dir, module)
 
     with monkeypatch.context() as patch:
-        patch.setattr("dfdetect.training.run.save_state", fail_at_two)
+        patch.setattr("dfdetect.training.keeper.save_state", fail_at_two)
         with pytest.raises(MemoryError):
             fit(settings)
     assert [line["step"] for line in lines_of(settings.run_dir)] == [2]
@@ -235,7 +236,7 @@ def test_a_resumed_run_keeps_its_curve(toy: CropStore, tmp_path: Path) -> None:
 
 
 def test_a_refused_command_leaves_its_folder_free(toy: CropStore, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="odd"):
+    with pytest.raises(UsageError, match="give a multiple of 2"):
         fit(told(toy, tmp_path / "run", batch_size=3))
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match=r"trainer\.precision=17"):
@@ -272,7 +273,7 @@ def test_clips_to_calibrate_on_are_looked_at_before_training(
     # the same videos in other splits: training has seen what calibration would call new
     swapped = {row.video_id: {"train": "val", "val": "train"} for row in toy.videos}
     manifest = Manifest.read(toy.folder / "manifest.parquet")
-    rows = tuple(
+    rows = Videos.of(
         dataclasses.replace(row, split=swapped[row.video_id].get(str(row.split), row.split))
         for row in manifest.rows
     )
@@ -300,10 +301,10 @@ def test_a_run_may_move_with_its_crops(
 def test_an_interrupt_stays_one(
     toy: CropStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(self: TrainingPairs, position: int) -> Any:
+    def interrupt(self: TrainingItems, position: int) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TrainingPairs, "__getitem__", interrupt)
+    monkeypatch.setattr(TrainingItems, "__getitem__", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit(told(toy, tmp_path / "run"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

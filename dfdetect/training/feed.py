@@ -1,0 +1,140 @@
+"""The training items as Lightning takes them: each process its share, from the step reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from dfdetect.data.training_items import TrainingItem, TrainingItems
+from dfdetect.data.crops import CropStore
+from dfdetect.detectors.base import BatchNeeds, Preprocess
+from dfdetect.errors import UsageError
+from dfdetect.training.module import Given
+from dfdetect.training.ranks import Ranks
+from dfdetect.training.settings import FitSettings
+
+T = TypeVar("T", bound=np.generic)
+
+
+class FromStep(Sampler[int]):
+    """The positions of the training items, in order, from the step that the run has reached.
+
+    Of every batch each process takes its share, so that all together take what one alone would.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[], int],
+        n_steps: int,
+        accumulate: int,
+        per_batch: int,
+        ranks: Ranks,
+        only: int = 0,
+    ) -> None:
+        """Number `per_batch` items a batch, `accumulate` batches a step; `only` the first few."""
+        self._only = only or n_steps * accumulate * per_batch
+        self._step, self._n_batches = step, n_steps * accumulate
+        self._accumulate, self._per_batch, self._ranks = accumulate, per_batch, ranks
+
+    def __iter__(self) -> Iterator[int]:
+        for batch in range(self._step() * self._accumulate, self._n_batches):
+            first = batch * self._per_batch
+            batch_items = range(first, first + self._per_batch)
+            yield from (position % self._only for position in self._ranks.own(batch_items))
+
+    def __len__(self) -> int:
+        n_batches = self._n_batches - self._step() * self._accumulate
+        return n_batches * (self._per_batch // self._ranks.n)
+
+
+class Feed(lightning.LightningDataModule):
+    """The loader of one run; `step` tells the optimiser steps that are done."""
+
+    def __init__(
+        self,
+        settings: FitSettings,
+        stores: tuple[CropStore, ...],
+        preprocess: Preprocess,
+        needs: BatchNeeds,
+        step: Callable[[], int],
+        ranks: Ranks,
+    ) -> None:
+        """Take the training faces out of the stores.
+
+        Raises:
+            UsageError: A batch cannot be divided as wanted, or the stores lack what it needs.
+        """
+        super().__init__()
+        told = settings.trainer
+        n_faces = 1 + len(needs.methods) if needs.grouped else 2
+        if told.batch_size % (n_faces * ranks.n):
+            raise UsageError(
+                f"trainer.batch_size={told.batch_size} cannot be shared by {ranks.n} process(es) "
+                f"in items of {n_faces} faces; give a multiple of {n_faces * ranks.n}"
+            )
+        per_batch = told.batch_size // n_faces
+        items = TrainingItems(
+            stores,
+            settings.sources,
+            preprocess,
+            settings.augment,
+            settings.seed,
+            told.steps * told.accumulate * per_batch,
+            needs,
+        )
+        self._workers = told.workers
+        self._arguments: dict[str, Any] = {
+            "dataset": items,
+            "batch_size": per_batch // ranks.n,
+            "sampler": FromStep(
+                step, told.steps, told.accumulate, per_batch, ranks, told.overfit_items
+            ),
+            "num_workers": told.workers,
+            "collate_fn": Collate(preprocess, needs),
+            "worker_init_fn": _one_thread,
+        }
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader; forked workers would inherit threads, so they are spawned."""
+        context = "forkserver" if self._workers else None
+        return DataLoader(**self._arguments, multiprocessing_context=context)
+
+
+def _one_thread(worker: int) -> None:  # noqa: ARG001
+    # pictures are small: OpenCV's threads would only take cores from the network
+    cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Collate:
+    """Lays items out as a `TrainingBatch` wants them: view by view, item by item, face by face."""
+
+    preprocess: Preprocess
+    needs: BatchNeeds
+
+    def __call__(self, items: Sequence[TrainingItem]) -> Given:
+        """Return pixels, labels, masks and methods of a batch; None for what is not needed."""
+        # views × items × faces, laid end to end
+        images = np.stack([item.images for item in items], axis=1)
+        pixels = self.preprocess.normalise(_end_to_end(images))
+        labels = [label for item in items for label in item.labels] * self.needs.views
+        masks = methods = None
+        if self.needs.masks:
+            stacked = np.stack([item.masks for item in items if item.masks is not None], axis=1)
+            masks = torch.from_numpy(_end_to_end(stacked)[:, None])
+        if self.needs.methods:
+            told = [method for item in items for method in item.methods] * self.needs.views
+            methods = torch.tensor(told, dtype=torch.int64)
+        return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.float32), masks, methods
+
+
+def _end_to_end(stacked: NDArray[T]) -> NDArray[T]:
+    return stacked.reshape(-1, *stacked.shape[3:])
