@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,19 +29,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-THREAD_SETTINGS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-    "NUMEXPR_NUM_THREADS",
-)
+from yardstick import THREAD_SETTINGS, Box, naive_faces, naive_finder, pin, run_fresh
+
 FRAMES = 32
 SURE, LARGE_PX, SAME_IOU = 0.95, 60, 0.5
 MAX_OVER_DECODE, MIN_UNDER_NAIVE_HD, MIN_UNDER_NAIVE = 2.0, 6.0, 2.5
 MIN_RECALL, MIN_MEAN_IOU, MAX_PEAK_MB = 0.99, 0.88, 500
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,25 +133,11 @@ def _bench(clip: Path, arguments: argparse.Namespace) -> int:
 
 
 def _run(variant: str, clip: Path, detector: Path | None, notes: Path) -> Cost:
-    command = [sys.executable, __file__, str(clip), "--variant", variant, "--notes", str(notes)]
+    command = [str(clip), "--variant", variant, "--notes", str(notes)]
     command += ["--detector", str(detector)] if detector else []
-    limits = {} if variant == "memory" else dict.fromkeys(THREAD_SETTINGS, "1")
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | limits,
-    )
-    assert process.stdout is not None  # noqa: S101 (it was asked for above)
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.stdout.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{variant} failed on {clip} with exit code {process.returncode}")
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
-    work_s = json.loads(output.splitlines()[-1]) if variant != "agree" else 0.0
-    return Cost(work_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+    run = run_fresh(__file__, command, one_thread=variant != "memory")
+    work_s = json.loads(run.output.splitlines()[-1]) if variant != "agree" else 0.0
+    return Cost(work_s, run.cpu_s, run.peak_mb)
 
 
 def _gates(
@@ -214,12 +192,6 @@ def _table(
     return "\n".join(lines)
 
 
-def _pin() -> None:
-    # FFmpeg counts the cores that it may use, so this limits its threads, too
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
 def _timed(work: Callable[[], Any]) -> Any:
     """Do the work, print the CPU seconds it took, and return its result."""
     start = time.process_time()
@@ -229,7 +201,7 @@ def _timed(work: Callable[[], Any]) -> Any:
 
 
 def _decode(clip: Path, _detector: Path | None, _notes: Path) -> None:
-    _pin()
+    pin()
     import av
 
     def work() -> None:
@@ -242,7 +214,7 @@ def _decode(clip: Path, _detector: Path | None, _notes: Path) -> None:
 
 
 def _pinned_ours(clip: Path, detector: Path | None, notes: Path) -> None:
-    _pin()
+    pin()
     _ours(clip, detector, notes)
 
 
@@ -262,19 +234,15 @@ def _ours(clip: Path, detector: Path | None, notes: Path) -> None:
 
 
 def _naive(clip: Path, detector: Path | None, _notes: Path) -> None:
-    _pin()
+    pin()
     import cv2
     import numpy as np
     import torch
-    from facenet_pytorch import MTCNN
 
     from dfdetect.detectors.catalog import create_detector
     from dfdetect.detectors.checkpoint import bundled_detector, load_checkpoint, read_header
     from dfdetect.faces.crop import square_crop
     from dfdetect.types import FaceBox
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
     def network() -> tuple[Any, Any]:
         path = detector or bundled_detector()
@@ -287,24 +255,17 @@ def _naive(clip: Path, detector: Path | None, _notes: Path) -> None:
         made = create_detector(header.detector, **dict(header.kwargs))
         return made.eval(), header.preprocess
 
+    finder = naive_finder()
+
     def work() -> list[float]:
-        finder = MTCNN(keep_all=True)
         net, preprocess = network()
-        capture = cv2.VideoCapture(str(clip))
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
         wanted = set(np.linspace(0, count - 1, FRAMES).round().astype(int).tolist())
         logits: list[float] = []
-        for index in range(count):
-            is_read, picture = capture.read()
-            if not is_read or index not in wanted:
-                continue
-            image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-            boxes, _ = finder.detect(image)
+        for _, image, boxes in naive_faces(clip, finder, wanted):
             crops = [
-                square_crop(
-                    image, FaceBox(*map(float, box)), preprocess.crop.scale, preprocess.size
-                )
-                for box in (boxes if boxes is not None else ())
+                square_crop(image, FaceBox(*box), preprocess.crop.scale, preprocess.size)
+                for box in boxes
             ]
             if crops:
                 with torch.no_grad():
@@ -316,7 +277,7 @@ def _naive(clip: Path, detector: Path | None, _notes: Path) -> None:
 
 
 def _agree(clip: Path, _detector: Path | None, notes: Path) -> None:
-    _pin()
+    pin()
     from facenet_pytorch import MTCNN
 
     from dfdetect.media import FrameSampler, probe

@@ -1,4 +1,7 @@
-"""List the detectors, and what the bundled one was trained on and how well it did."""
+"""List the detectors, and what the bundled one was trained on and how well it did.
+
+Published weights that were downloaded become files of dfdetect's own format here, too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfdetect.cli.terminal import note, say
-from dfdetect.errors import DfdetectError
+from dfdetect.errors import DfdetectError, UsageError
 
 if TYPE_CHECKING:
     from dfdetect.detectors.base import CheckpointHeader
@@ -18,6 +21,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="describe this file of weights instead"
     )
+    parser.add_argument(
+        "--convert",
+        nargs=2,
+        metavar=("NAME", "FILE"),
+        help="read published weights that you downloaded, such as deepfakebench/xception xcep.pth",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the .safetensors file that --convert writes"
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -27,6 +39,8 @@ def run(arguments: Namespace) -> int:
     from dfdetect.detectors.checkpoint import bundled_detector, read_header
     from dfdetect.provenance import sha256_file
 
+    if arguments.convert or arguments.out:
+        return _convert(arguments)
     path: Path | None = arguments.detector
     if path is not None:
         describe(path, read_header(path), sha256_file(path))
@@ -45,6 +59,33 @@ def run(arguments: Namespace) -> int:
     say("Detectors that can be trained (dfdetect train detector=NAME):")
     for info in list_detectors():
         say(f"  {info.name:22}{info.summary} ({info.n_parameters:,} weights, {info.size} px)")
+    say("")
+    say("Published weights that can be read (dfdetect models --convert NAME FILE --out FILE):")
+    for name, detector in _conversions():
+        say(f"  {name:32}→ {detector}")
+    return 0
+
+
+def _conversions() -> list[tuple[str, str]]:
+    # --help needs none of it
+    from dfdetect.detectors.convert import CONVERSIONS, Conversion
+
+    entries = ((name, CONVERSIONS.get(name)) for name in CONVERSIONS)
+    return [(name, entry.detector) for name, entry in entries if isinstance(entry, Conversion)]
+
+
+def _convert(arguments: Namespace) -> int:
+    if not (arguments.convert and arguments.out):
+        raise UsageError(
+            "--convert and --out belong together: dfdetect models --convert NAME FILE --out "
+            "OUT.safetensors"
+        )
+    # --help needs none of it
+    from dfdetect.detectors.convert import convert
+
+    name, source = arguments.convert
+    converted = convert(name, Path(source), arguments.out)
+    describe(arguments.out, converted.header, converted.sha256)
     return 0
 
 

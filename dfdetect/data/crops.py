@@ -1,83 +1,91 @@
 """A manifest becomes a crop store, whatever happens on the way.
 
-Work is done in units of some videos. A unit is one shard and the rows that belong to it, both
-written under temporary names and renamed when whole; so a run that was killed at any moment is
-simply started again and ends in the same store as one that was not.
+The work is done video by video, by an engine; every video leaves a piece on disk, and the pieces
+of a shard become the shard. All of it is written under temporary names and renamed when whole; so
+a run that was killed at any moment is simply started again, loses the videos that were in work at
+most, and ends in the same store as one that was not.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import multiprocessing
-import os
 import shutil
-import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import pyarrow as pa
+import numpy as np
+from numpy.typing import NDArray
 
-from dfdetect.data.manifest import Manifest, Progress
-from dfdetect.data.shards import CROPS, RECORD, CropRow, Crops, CropStore, ShardWriter
-from dfdetect.data.tables import TableHeader, read_table, write_table
+from dfdetect.data.engines import Engine, LocalEngine
+from dfdetect.data.manifest import Manifest
+from dfdetect.data.pieces import (
+    Job,
+    Piece,
+    Tally,
+    Unit,
+    assemble,
+    cut_video,
+    finished_unit,
+    kept_piece,
+    sweep,
+)
+from dfdetect.data.schedule import Schedule
+from dfdetect.data.shards import CROPS, RECORD, CropRow, CropStore
+from dfdetect.data.tables import TableHeader, read_header, read_table, write_parts
 from dfdetect.data.video_crops import KEEP, Cutter
-from dfdetect.data.videos import ManifestRow, Videos
-from dfdetect.errors import ContractError, DfdetectError, UsageError
-from dfdetect.faces.finder import FaceFinder, create_finder
+from dfdetect.data.videos import Videos
+from dfdetect.errors import ContractError, UsageError
 from dfdetect.media import FrameSampler
 from dfdetect.provenance import canonical_json, sha256_value, written_whole
 from dfdetect.types import CropPolicy
 
-__all__ = ["CropRow", "CropStore", "ExtractSummary", "extract_crops"]
+__all__ = ["CropRow", "CropStore", "ExtractProgress", "ExtractSummary", "extract_crops"]
+
+IN_PROCESS = LocalEngine()
+
+# a shared folder may show a file of another machine only after a while
+_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractProgress:
+    """How far an extraction is: videos done and all of them, and rows by status up to now."""
+
+    n_done: int
+    n_all: int
+    n_by_status: tuple[tuple[str, int], ...]
+
+
+OnProgress = Callable[[ExtractProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractSummary:
-    """What an extraction made: rows by status, and how many units an earlier run had finished."""
+    """What an extraction made, and how much of it an earlier run had finished.
+
+    `n_skipped` are the rows without a picture by reason. `n_reused` counts the rows whose box was
+    taken over from an original, `n_searched` the forgeries that could have had their boxes from
+    one and were searched all the same. A unit is a shard and its rows.
+    """
 
     n_videos: int
     n_by_status: tuple[tuple[str, int], ...]
+    n_skipped: tuple[tuple[str, int], ...]
+    n_reused: int
+    n_searched: int
     n_units: int
     n_units_kept: int
+    n_videos_kept: int
     config_hash: str
 
     @property
     def n_rows(self) -> int:
         """The number of sampled frames or faces, usable or not."""
         return sum(n for _, n in self.n_by_status)
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    index: int
-    rows: tuple[ManifestRow, ...]
-
-    @property
-    def shard(self) -> str:
-        return f"shards/{self.index:06d}.tar"
-
-    @property
-    def part(self) -> str:
-        return f"parts/{self.index:06d}.parquet"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    cutter: Cutter
-    finder: str | None
-    finder_options: tuple[tuple[str, Any], ...]
-    data_root: Path
-    out: Path
-    config_hash: str
 
 
 def extract_crops(
@@ -91,47 +99,131 @@ def extract_crops(
     *,
     landmarks: bool = True,
     min_side_px: float = 0.0,
+    reuse_boxes: bool = False,
     finder_options: Sequence[tuple[str, Any]] = (),
     shard_frames: int = 512,
-    workers: int = 1,
-    progress: Progress | None = None,
+    engine: Engine = IN_PROCESS,
+    progress: OnProgress | None = None,
 ) -> ExtractSummary:
     """Cut the faces out of every video of a manifest into a crop store in the folder `out`.
 
     `out` receives tar shards of about `shard_frames` pictures, `crops.parquet` with a row for
     every sampled frame or face, and a copy of the manifest. The same call continues a run that
-    was interrupted and ends in the same tables and shards, with any number of `workers`
-    (processes). One run at a time may write to a folder. `progress` gets videos done and all.
+    was interrupted and ends in the same tables and shards, with any `engine`. One run at a time
+    may write to a folder.
 
-    `faces` is `largest`, `all` or `tracks`, see `Cutter`; `finder` a registered name, None only
-    for the policy `whole` without `landmarks`; faces with a box below `min_side_px` get no picture.
+    `faces` is `largest`, `all`, `tracks` or `mask`, see `Cutter`; `finder` a registered name,
+    None only for the policy `whole` without `landmarks`; faces with a box below `min_side_px` get
+    no picture. With `reuse_boxes` forgeries take over the faces of originals they line up with.
 
     Raises:
         UsageError: The settings do not fit together, or no video at all is below `data_root`.
         ContractError: `out` holds crops of other settings or of another manifest.
     """
-    if faces not in KEEP:
-        raise UsageError(f"unknown faces={faces!r}; choose one of {', '.join(KEEP)}")
-    if policy.name == "whole" and not landmarks:
-        finder = None
-    elif finder is None:
-        raise UsageError(f"crop policy {policy.name} needs a face finder; give finder=onnx")
-    cutter = Cutter(policy, sampler, faces, landmarks, min_side_px)
+    finder = _checked_finder(policy, finder, faces, landmarks=landmarks)
+    reuses = reuse_boxes and policy.name != "whole"
+    cutter = Cutter(policy, sampler, faces, landmarks, min_side_px, reuses)
     settings = _settings(cutter, finder, finder_options, shard_frames, manifest)
-    job = _Job(cutter, finder, tuple(finder_options), data_root, out, sha256_value(settings))
+    roots = (data_root.absolute(), out.absolute())
+    job = Job(cutter, finder, tuple(finder_options), *roots, sha256_value(settings))
     units = tuple(_units(manifest.rows, sampler, shard_frames))
     if not (out / "crops.parquet").exists():
         _require_videos(manifest, data_root)
     _claim(out, settings)
     if (out / "crops.parquet").exists():
-        return _finished(job, units, len(manifest.rows))
-    _sweep(out)
+        return _finished(job, units, len(units), len(manifest.rows), len(manifest.rows))
+    sweep(job)
     manifest.write(out / "manifest.parquet")
-    unfinished = [unit for unit in units if not _is_done(job, unit)]
-    n_done = len(manifest.rows) - sum(len(unit.rows) for unit in unfinished)
-    _run(job, unfinished, workers, _Reporter(progress, n_done, len(manifest.rows)))
-    _merge(job, units, manifest)
-    return _finished(job, units, len(manifest.rows), n_kept=len(units) - len(unfinished))
+    run = _Run(job, manifest.rows, units, progress)
+    n_units_kept, n_videos_kept = run.take_stock()
+    run.cut(engine)
+    _merge(job, units, manifest, run.tally)
+    return _finished(job, units, n_units_kept, len(manifest.rows), n_videos_kept)
+
+
+def _checked_finder(
+    policy: CropPolicy, finder: str | None, faces: str, *, landmarks: bool
+) -> str | None:
+    if faces not in KEEP:
+        raise UsageError(f"unknown faces={faces!r}; choose one of {', '.join(KEEP)}")
+    if policy.name == "whole":
+        # without landmarks there is nothing to look for
+        return finder if landmarks else None
+    if finder is None:
+        raise UsageError(f"crop policy {policy.name} needs a face finder; give finder=onnx")
+    return finder
+
+
+class _Run:
+    """One run of an extraction: what is there, what is missing, and how far it is."""
+
+    def __init__(
+        self, job: Job, videos: Videos, units: Sequence[Unit], progress: OnProgress | None
+    ) -> None:
+        self.tally = Tally()
+        self._job, self._videos, self._units, self._progress = job, videos, units, progress
+        self._n_done = 0
+        self._todo: list[int] = []
+        self._n_missing: dict[int, int] = {}
+
+    def take_stock(self) -> tuple[int, int]:
+        """Find out what an earlier run left; return how many units and videos it had finished."""
+        names = self._videos.column("video_id")
+        for unit in self._units:
+            tally = finished_unit(self._job, unit)
+            if tally is not None:
+                shutil.rmtree(self._job.out / unit.folder, ignore_errors=True)
+                self._count(unit.stop - unit.start, tally)
+                continue
+            missing = []
+            for place in range(unit.start, unit.stop):
+                piece = kept_piece(self._job, unit, place, names[place].as_py())
+                if piece is None:
+                    missing.append(place)
+                else:
+                    self._count(1, piece.tally)
+            self._todo += missing
+            self._n_missing[unit.index] = len(missing)
+        self._report()
+        return len(self._units) - len(self._n_missing), self._n_done
+
+    def cut(self, engine: Engine) -> None:
+        """Cut what is missing, and make shards of what is complete."""
+        for unit in self._units:
+            if self._n_missing.get(unit.index) == 0:
+                assemble(self._job, unit)
+        if not self._todo:
+            return
+        todo: NDArray[np.int64] = np.array(self._todo, dtype=np.int64)
+        schedule = Schedule(self._job, self._videos, self._units, todo)
+        for piece in engine.run(partial(cut_video, self._job), schedule.tasks()):
+            _await(self._job, piece)
+            schedule.finished(piece.place)
+            self._count(1, piece.tally)
+            self._report()
+            self._n_missing[piece.unit.index] -= 1
+            if not self._n_missing[piece.unit.index]:
+                assemble(self._job, piece.unit)
+
+    def _count(self, n_videos: int, tally: Tally) -> None:
+        self._n_done += n_videos
+        self.tally += tally
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(ExtractProgress(self._n_done, len(self._videos), self.tally.n_by_status))
+
+
+def _await(job: Job, piece: Piece) -> None:
+    path = job.out / piece.unit.piece(piece.place)
+    deadline = time.monotonic() + _PATIENCE_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise UsageError(
+                f"a worker wrote {path.name}, which does not show in {path.parent}; every machine "
+                "that takes part must see one and the same folder there"
+            )
+        time.sleep(0.2)
 
 
 def _settings(
@@ -151,36 +243,30 @@ def _settings(
     }
 
 
-class _Reporter:
-    def __init__(self, progress: Progress | None, n_done: int, n_all: int) -> None:
-        self._progress, self._n_done, self._n_all = progress, n_done, n_all
-        self.add(0)
-
-    def add(self, n_videos: int) -> None:
-        self._n_done += n_videos
-        if self._progress is not None:
-            self._progress(self._n_done, self._n_all)
-
-
-def _units(rows: Videos, sampler: FrameSampler, shard_frames: int) -> Iterator[_Unit]:
-    index, n_frames, members = 0, 0, []
-    for row in rows:
-        members.append(row)
-        n_frames += _expected_frames(row, sampler)
+def _units(videos: Videos, sampler: FrameSampler, shard_frames: int) -> Iterator[Unit]:
+    n_frames, index, start = 0, 0, 0
+    for place, expected in enumerate(expected_frames(videos, sampler).tolist(), 1):
+        n_frames += expected
         if n_frames >= shard_frames:
-            yield _Unit(index, tuple(members))
-            index, n_frames, members = index + 1, 0, []
-    if members:
-        yield _Unit(index, tuple(members))
+            yield Unit(index, start, place)
+            n_frames, index, start = 0, index + 1, place
+    if start < len(videos):
+        yield Unit(index, start, len(videos))
 
 
-def _expected_frames(row: ManifestRow, sampler: FrameSampler) -> int:
-    n_frames: int = row.n_frames or max(1, round(row.duration_s * row.fps))
+def expected_frames(videos: Videos, sampler: FrameSampler) -> NDArray[np.int64]:
+    """Return how many frames a sampler will take from every video, as its header lets expect."""
+    claimed, duration_s, fps = (
+        videos.column(name).to_numpy() for name in ("n_frames", "duration_s", "fps")
+    )
+    # null became NaN
+    counted = np.nan_to_num(np.asarray(claimed, dtype=np.float64))
+    n_frames = np.where(counted > 0, counted, np.maximum(1, np.rint(duration_s * fps)))
     if sampler.rule == "even":
-        return min(int(sampler.count), n_frames)
-    if sampler.rule == "fps":
-        return min(n_frames, max(1, round(row.duration_s * sampler.fps)))
-    return n_frames
+        n_frames = np.minimum(sampler.count, n_frames)
+    elif sampler.rule == "fps":
+        n_frames = np.minimum(n_frames, np.maximum(1, np.rint(duration_s * sampler.fps)))
+    return n_frames.astype(np.int64)
 
 
 def _require_videos(manifest: Manifest, data_root: Path) -> None:
@@ -213,118 +299,18 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _sweep(out: Path) -> None:
-    # what a killed run left under temporary names
-    for folder in (out, out / "shards", out / "parts"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.part"):
-            leftover.unlink(missing_ok=True)
-
-
-def _is_done(job: _Job, unit: _Unit) -> bool:
-    shard, part = job.out / unit.shard, job.out / unit.part
-    if not (shard.exists() and part.exists()):
-        return False
-    _, header = read_table(part, CROPS)
-    return header.config_hash == job.config_hash and header.fact("bytes") == shard.stat().st_size
-
-
-def _run(job: _Job, units: Sequence[_Unit], workers: int, report: _Reporter) -> None:
-    if workers <= 1 or len(units) <= 1:
-        for unit in units:
-            _work(job, unit, on_video=report.add)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(units)), context, _start_worker) as pool:
-        running = {pool.submit(_work, job, unit): unit for unit in units}
-        try:
-            for future in as_completed(running):
-                future.result()
-                report.add(len(running[future].rows))
-        except BrokenProcessPool as error:
-            raise DfdetectError(
-                f"a worker of the extraction to {job.out} ended early (out of memory? a script "
-                "without `if __name__ == '__main__':`?); run it again, with fewer workers: "
-                "finished shards are kept"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _die_with(sentinel: int) -> None:
-    # a worker whose parent was killed would wait for work for ever
-    wait([sentinel])
-    os._exit(1)
-
-
-def _work(job: _Job, unit: _Unit, on_video: Callable[[int], None] | None = None) -> None:
-    finder = _finder(job.finder, job.finder_options)
-    rows: list[CropRow] = []
-    with written_whole(job.out / unit.shard) as path:
-        with path.open("wb") as stream:
-            shard = ShardWriter(stream)
-            for video in unit.rows:
-                rows.extend(_stored(job, unit, video, finder, shard))
-                if on_video is not None:
-                    on_video(1)
-            shard.close()
-        n_bytes = path.stat().st_size
-    header = TableHeader(job.config_hash, facts=(("bytes", n_bytes),))
-    write_table(job.out / unit.part, Crops.of(rows).table, CROPS, header)
-
-
-def _stored(
-    job: _Job, unit: _Unit, video: ManifestRow, finder: FaceFinder | None, shard: ShardWriter
-) -> Iterator[CropRow]:
-    for row, image in job.cutter.cut(video, job.data_root, finder):
-        if image is None:
-            yield row
-            continue
-        facts = {
-            "crop_id": row.crop_id,
-            "video_id": row.video_id,
-            "dataset": video.dataset,
-            "method": video.method,
-            "label": video.label,
-            "split": video.split,
-            "track_id": row.track_id,
-            "frame_index": row.frame_index,
-            "time_s": row.time_s,
-            "landmarks": row.landmarks,
-        }
-        offset, size = shard.add(row.crop_id, image, facts)
-        yield dataclasses.replace(row, shard=unit.shard, offset=offset, size=size)
-
-
-@cache
-def _finder(name: str | None, options: tuple[tuple[str, Any], ...]) -> FaceFinder | None:
-    # loading the networks takes longer than a short video; a process does it once
-    return None if name is None else create_finder(name, **dict(options))
-
-
-def _merge(job: _Job, units: Sequence[_Unit], manifest: Manifest) -> None:
-    parts = [read_table(job.out / unit.part, CROPS)[0] for unit in units]
-    table = pa.concat_tables(parts) if parts else Crops.of(()).table
-    counts = Counter(table.column("status").to_pylist())
+def _merge(job: Job, units: Sequence[Unit], manifest: Manifest, tally: Tally) -> None:
     header = TableHeader(
-        job.config_hash,
-        parents=(("manifest", manifest.content_hash()),),
-        facts=(("n_by_status", dict(sorted(counts.items()))),),
+        job.config_hash, parents=(("manifest", manifest.content_hash()),), facts=tally.facts
     )
-    write_table(job.out / "crops.parquet", table, CROPS, header)
+    parts = (read_table(job.out / unit.rows, CROPS)[0] for unit in units)
+    write_parts(job.out / "crops.parquet", parts, CROPS, header)
 
 
 def _finished(
-    job: _Job, units: Sequence[_Unit], n_videos: int, n_kept: int | None = None
+    job: Job, units: Sequence[Unit], n_units_kept: int, n_videos: int, n_videos_kept: int
 ) -> ExtractSummary:
-    _, header = read_table(job.out / "crops.parquet", CROPS)
+    header = read_header(job.out / "crops.parquet", CROPS)
     absent = [unit.shard for unit in units if not (job.out / unit.shard).exists()]
     if header.config_hash != job.config_hash or absent:
         raise ContractError(
@@ -332,10 +318,15 @@ def _finished(
             f"it or is gone); remove it with `rm -r {job.out}` and extract again"
         )
     shutil.rmtree(job.out / "parts", ignore_errors=True)
+    tally = Tally.stated(header)
     return ExtractSummary(
         n_videos=n_videos,
-        n_by_status=tuple(sorted(header.fact("n_by_status", {}).items())),
+        n_by_status=tally.n_by_status,
+        n_skipped=tally.n_skipped,
+        n_reused=tally.n_reused,
+        n_searched=tally.n_searched,
         n_units=len(units),
-        n_units_kept=len(units) if n_kept is None else n_kept,
+        n_units_kept=n_units_kept,
+        n_videos_kept=n_videos_kept,
         config_hash=job.config_hash,
     )

@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,8 @@ KEY = b"dfdetect"
 
 # rows are turned into objects and back by so many, which bounds what is alive at a time
 BATCH_ROWS = 16_384
+# of a table that is written in parts so many rows are in memory
+GROUP_ROWS = 131_072
 
 T = TypeVar("T")
 
@@ -66,7 +69,8 @@ class Rows(Sequence[T], ABC):
 
     def __init__(self, table: pa.Table) -> None:
         """Show the rows of a table that has the contract's columns."""
-        self._table = table.select(self.schema.names).combine_chunks()
+        # Parquet names the items of lists in its own way
+        self._table = table.select(self.schema.names).cast(self.schema).combine_chunks()
 
     @classmethod
     def of(cls, rows: Iterable[T]) -> Self:
@@ -158,6 +162,43 @@ def write_table(path: Path, table: pa.Table, contract: TableContract, header: Ta
         ContractError: The table does not have the contract's columns.
     """
     _check_schema(path, table.schema, contract)
+    stamped = table.replace_schema_metadata({KEY: _stamp_of(contract, header)})
+    with written_whole(path) as part:
+        pq.write_table(stamped, part, compression="zstd")
+
+
+def write_parts(
+    path: Path, parts: Iterable[pa.Table], contract: TableContract, header: TableHeader
+) -> None:
+    """Write some tables as one, whole or not at all; they need not fit into memory together.
+
+    The file depends on their rows, not on where one of them ends and the next begins.
+
+    Raises:
+        ContractError: A table does not have the contract's columns.
+    """
+    schema = contract.schema.with_metadata({KEY: _stamp_of(contract, header)})
+    with written_whole(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for group in _row_groups(path, parts, contract):
+            writer.write_table(group)
+
+
+def _row_groups(
+    path: Path, parts: Iterable[pa.Table], contract: TableContract
+) -> Iterator[pa.Table]:
+    held = contract.schema.empty_table()
+    for table in parts:
+        _check_schema(path, table.schema, contract)
+        chosen = table.select(contract.schema.names).replace_schema_metadata(None)
+        held = pa.concat_tables([held, chosen])
+        while held.num_rows >= GROUP_ROWS:
+            yield held.slice(0, GROUP_ROWS).combine_chunks()
+            held = held.slice(GROUP_ROWS)
+    if held.num_rows:
+        yield held.combine_chunks()
+
+
+def _stamp_of(contract: TableContract, header: TableHeader) -> bytes:
     text = json.dumps(
         {
             "contract": contract.name,
@@ -168,9 +209,7 @@ def write_table(path: Path, table: pa.Table, contract: TableContract, header: Ta
         },
         sort_keys=True,
     )
-    stamped = table.replace_schema_metadata({KEY: text.encode()})
-    with written_whole(path) as part:
-        pq.write_table(stamped, part, compression="zstd")
+    return text.encode()
 
 
 def read_table(path: Path, contract: TableContract) -> tuple[pa.Table, TableHeader]:
@@ -179,22 +218,43 @@ def read_table(path: Path, contract: TableContract) -> tuple[pa.Table, TableHead
     Raises:
         ContractError: The file is missing, is no Parquet, or follows another contract.
     """
+    with _parquet(path, contract):
+        table = pq.read_table(path)
+    header = _header(path, table.schema, contract)
+    return table, header
+
+
+def read_header(path: Path, contract: TableContract) -> TableHeader:
+    """Read what a table says of itself, and none of its rows.
+
+    Raises:
+        ContractError: The file is missing, is no Parquet, or follows another contract.
+    """
+    with _parquet(path, contract):
+        schema = pq.read_schema(path)
+    return _header(path, schema, contract)
+
+
+@contextmanager
+def _parquet(path: Path, contract: TableContract) -> Iterator[None]:
     if not path.is_file():
         raise ContractError(f"{path} is missing; make it with `{contract.repair}`")
     try:
-        table = pq.read_table(path)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         raise ContractError(
             f"{path} cannot be read as Parquet ({error}); make it again with `{contract.repair}`"
         ) from error
-    stamp = _stamp(path, table.schema.metadata or {}, contract)
-    _check_schema(path, table.schema, contract)
-    header = TableHeader(
+
+
+def _header(path: Path, schema: pa.Schema, contract: TableContract) -> TableHeader:
+    stamp = _stamp(path, schema.metadata or {}, contract)
+    _check_schema(path, schema, contract)
+    return TableHeader(
         config_hash=stamp["config_hash"],
         parents=tuple(sorted(stamp["parents"].items())),
         facts=tuple(sorted(stamp["facts"].items())),
     )
-    return table, header
 
 
 def _stamp(path: Path, metadata: Mapping[bytes, bytes], contract: TableContract) -> dict[str, Any]:

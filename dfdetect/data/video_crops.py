@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from dfdetect.data.masks import MaskReader, painted_face
+from dfdetect.data.reuse import Given, Numbered, Reuse, Search, Sighting
 from dfdetect.data.shards import (
     DECODE_ERROR,
+    MASK_ERROR,
     MISSING,
-    NO_FACE,
     OK,
     TOO_SMALL,
     UNREADABLE,
+    UNTOUCHED,
     CropRow,
 )
 from dfdetect.data.videos import ManifestRow
@@ -25,15 +29,15 @@ from dfdetect.faces.crop import crop_face, crop_landmarks, face_quality
 from dfdetect.faces.finder import FaceFinder
 from dfdetect.faces.track import FaceTracker
 from dfdetect.media import FrameSampler, probe
-from dfdetect.types import CropPolicy, Face, FaceBox, Frame, Image
+from dfdetect.types import FAKE, CropPolicy, Face, FaceBox, Frame, Image, VideoInfo
 
-KEEP = ("largest", "all", "tracks")
+KEEP = ("largest", "all", "tracks", "mask")
 
 # a finder wants some surroundings; a tight crop gets them from its own mirror image
 _MIRROR_SHARE = 0.3
 
 Cut = tuple[CropRow, Image | None]
-Look = Callable[[Frame], tuple[tuple[int, Face], ...]]
+Look = Callable[[Frame], Sighting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,13 @@ class Cutter:
     """How the faces of a video are cut out; the settings that a crop store's hash covers.
 
     `keep` is `largest` (one face a frame, `track_id` 0), `all` (`track_id` is the rank by size in
-    that frame) or `tracks` (one person over time). Faces whose box is smaller than `min_side_px`
-    get a row but no picture. With the policy `whole` every frame is one crop; `landmarks` says
-    whether a finder looks for the five points in it.
+    that frame), `tracks` (one person over time) or `mask` (of a forgery with a mask the face that
+    was painted, one a frame; of any other video the largest). Faces whose box is smaller than
+    `min_side_px` get a row but no picture. With `reuse_boxes` a forgery takes over the faces of
+    its original where the two line up, see `Reuse`.
+
+    With the policy `whole` every frame is one crop, whatever `keep` and `reuse_boxes` say;
+    `landmarks` says whether a finder looks for the five points in it.
     """
 
     policy: CropPolicy
@@ -51,11 +59,30 @@ class Cutter:
     keep: str = "largest"
     landmarks: bool = True
     min_side_px: float = 0.0
+    reuse_boxes: bool = False
 
-    def cut(self, row: ManifestRow, data_root: Path, finder: FaceFinder | None) -> Iterator[Cut]:
+    def cut(
+        self,
+        row: ManifestRow,
+        data_root: Path,
+        finder: FaceFinder | None,
+        given: Given | None = None,
+    ) -> Iterator[Cut]:
         """Yield a row, with the picture where its status is `ok`, for every sampled frame or face.
 
-        A video that is missing, unreadable or breaks off costs one row with that status.
+        A video that is missing, unreadable or breaks off costs one row with that status, and so
+        does a forgery whose mask is to choose the face but is missing or unreadable. A frame that
+        nothing was painted in is `untouched`: a genuine picture in a forgery. One whose painted
+        area no face covers has `no_face`, one that the mask does not reach `mask_error`.
+
+        Args:
+            row: The video.
+            data_root: The folder that the manifest's paths are relative to.
+            finder: Looks for faces; None only for the policy `whole` without landmarks.
+            given: The rows that this cutter made of the video's original, if there is one.
+
+        Raises:
+            UsageError: The policy needs a finder.
         """
         path = data_root / row.path
         if not path.exists():
@@ -63,8 +90,14 @@ class Cutter:
             return
         n_frames = 0
         try:
-            stream = self.sampler.sample(probe(path, self.sampler.limits))
-            cut_frame = self._frame_cutter(row, finder)
+            video = probe(path, self.sampler.limits)
+            stream = self.sampler.sample(video)
+            try:
+                mask = self._mask(row, data_root, video)
+            except UnreadableVideo:
+                yield _video_row(row, MASK_ERROR), None
+                return
+            cut_frame = self._frame_cutter(row, finder, given, mask)
             for frame in stream:
                 n_frames += 1
                 yield from cut_frame(frame)
@@ -76,8 +109,18 @@ class Cutter:
         if summary.n_decode_errors and summary.n_read < summary.n_requested:
             yield _video_row(row, DECODE_ERROR), None
 
+    def _mask(self, row: ManifestRow, data_root: Path, video: VideoInfo) -> MaskReader | None:
+        chooses = self.keep == "mask" and self.policy.name != "whole" and row.label == FAKE
+        if not chooses or row.mask_path is None:
+            return None
+        return MaskReader(data_root / row.mask_path, self.sampler, video)
+
     def _frame_cutter(
-        self, row: ManifestRow, finder: FaceFinder | None
+        self,
+        row: ManifestRow,
+        finder: FaceFinder | None,
+        given: Given | None,
+        mask: MaskReader | None,
     ) -> Callable[[Frame], Iterator[Cut]]:
         if self.policy.name == "whole":
             seen = finder if self.landmarks else None
@@ -86,20 +129,36 @@ class Cutter:
             raise UsageError(
                 f"crop policy {self.policy.name} needs a face finder; give finder=onnx"
             )
-        look = _look(finder, self.keep)
+        look = self._look(row, finder, given, mask)
         return lambda frame: self._face_cuts(row, frame, look(frame))
 
-    def _face_cuts(
-        self, row: ManifestRow, frame: Frame, faces: tuple[tuple[int, Face], ...]
-    ) -> Iterator[Cut]:
-        if not faces:
-            yield _row(row, frame, -1, NO_FACE), None
-        for track_id, face in faces:
+    def _look(
+        self, row: ManifestRow, finder: FaceFinder, given: Given | None, mask: MaskReader | None
+    ) -> Look:
+        search = _search(finder, self.keep)
+        reuses = self.reuse_boxes and row.label == FAKE
+        look: Look
+        if reuses and given is not None and given.lines_up_with(row):
+            look = Reuse(given, search, tracks=self.keep == "tracks")
+        else:
+            look = partial(_sighted, search)
+        if mask is not None:
+            return lambda frame: _painted(frame, mask, look, search)
+        if self.keep in ("all", "tracks"):
+            return look
+        return lambda frame: _largest(look(frame))
+
+    def _face_cuts(self, row: ManifestRow, frame: Frame, sighting: Sighting) -> Iterator[Cut]:
+        source = sighting.box_from
+        if not sighting.faces:
+            yield replace(_row(row, frame, -1, sighting.status), box_from=source), None
+        for track_id, exact in sighting.faces:
+            face = _as_stored(exact)
+            facts = {**_face_facts(face), "points": face.landmarks, "box_from": source}
             if face.box.side < self.min_side_px:
-                yield replace(_row(row, frame, track_id, TOO_SMALL), **_face_facts(face)), None
+                yield replace(_row(row, frame, track_id, TOO_SMALL), **facts), None
                 continue
-            quality = face.quality or face_quality(frame.image, face)
-            facts = _face_facts(replace(face, quality=quality))
+            facts["quality"] = face.quality or face_quality(frame.image, face)
             points = crop_landmarks(face, self.policy)
             cut = replace(_row(row, frame, track_id, OK), landmarks=points, **facts)
             yield cut, crop_face(frame.image, face, self.policy)
@@ -118,7 +177,8 @@ def _whole_cut(
         quality = face_quality(frame.image, face)
         crop = replace(crop, confidence=face.confidence, quality=quality)
     points = crop_landmarks(whole, policy)
-    return replace(crop, landmarks=points), crop_face(frame.image, whole, policy)
+    crop = replace(crop, landmarks=points, points=whole.landmarks)
+    return crop, crop_face(frame.image, whole, policy)
 
 
 def _face_in_crop(frame: Frame, finder: FaceFinder) -> Face | None:
@@ -136,11 +196,48 @@ def _face_in_crop(frame: Frame, finder: FaceFinder) -> Face | None:
     return None
 
 
-def _look(finder: FaceFinder, keep: str) -> Look:
+def _search(finder: FaceFinder, keep: str) -> Search:
     if keep == "tracks":
         return FaceTracker(finder).update
-    n_kept = 1 if keep == "largest" else None
-    return lambda frame: tuple(enumerate(finder.find(frame)[:n_kept]))
+    return lambda frame: tuple(enumerate(finder.find(frame)))
+
+
+def _sighted(search: Search, frame: Frame) -> Sighting:
+    return Sighting(search(frame))
+
+
+def _largest(sighting: Sighting) -> Sighting:
+    return replace(sighting, faces=sighting.faces[:1])
+
+
+def _painted(frame: Frame, mask: MaskReader, look: Look, search: Search) -> Sighting:
+    painted = mask.at(frame)
+    if painted is None:
+        return Sighting(status=MASK_ERROR)
+    if not painted.any():
+        return Sighting(status=UNTOUCHED)
+    seen = look(frame)
+    chosen = _alone(painted_face(painted, seen.faces, frame))
+    if not chosen and seen.box_from is not None:
+        # of the original only the largest face is known, and another one was painted
+        return Sighting(_alone(painted_face(painted, search(frame), frame)))
+    return replace(seen, faces=chosen)
+
+
+def _alone(faces: Numbered) -> Numbered:
+    return tuple((0, face) for _, face in faces)
+
+
+def _as_stored(face: Face) -> Face:
+    """Round a face to what the table holds, so that whoever reads it there cuts the same crop."""
+    corners = (face.box.x0, face.box.y0, face.box.x1, face.box.y1)
+    points = np.asarray(face.landmarks, np.float32).reshape(-1, 2).tolist()
+    return replace(
+        face,
+        box=FaceBox(*np.asarray(corners, np.float32).tolist()),
+        landmarks=tuple((x, y) for x, y in points),
+        confidence=float(np.float32(face.confidence)),
+    )
 
 
 def _face_facts(face: Face) -> dict[str, Any]:

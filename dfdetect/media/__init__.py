@@ -15,5 +15,13 @@ from __future__ import annotations
 
 from dfdetect.media.sampler import FrameSampler, FrameStream, probe
 from dfdetect.media.source import DecodeLimits, printable
+from dfdetect.media.video import decoding_threads
 
-__all__ = ["DecodeLimits", "FrameSampler", "FrameStream", "printable", "probe"]
+__all__ = [
+    "DecodeLimits",
+    "FrameSampler",
+    "FrameStream",
+    "decoding_threads",
+    "printable",
+    "probe",
+]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import cast
 
@@ -31,7 +33,22 @@ from dfdetect.types import Image, VideoInfo
 
 MAX_THREADS = 8
 
+_most_threads: ContextVar[int] = ContextVar("most_threads", default=MAX_THREADS)
+
 _CV_TURNS = {1: cv2.ROTATE_90_CLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+@contextmanager
+def decoding_threads(most: int) -> Iterator[None]:
+    """Decode with at most `most` threads what is begun within the block.
+
+    Whole files come out the same whatever the number; what is left of a damaged one may differ.
+    """
+    token = _most_threads.set(most)
+    try:
+        yield
+    finally:
+        _most_threads.reset(token)
 
 
 def probe_video(path: Path, limits: DecodeLimits) -> VideoInfo:
@@ -91,7 +108,7 @@ def decoded(
     context = stream.codec_context
     context.thread_type = "AUTO"
     # every thread holds frames of its own: 16 of them take 1080p over half a gigabyte
-    context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+    context.thread_count = min(_most_threads.get(), os.cpu_count() or 1)
     is_h264, extradata = context.codec.canonical_name == "h264", context.extradata
     skips = exactly is not None and timeline.timed
     position, n_shown = -1, 0

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,48 +14,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dfdetect.data.crops import CropStore, ExtractSummary, extract_crops
+from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.datasets.synthetic import draw_clip, write_clip
-from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.data.manifest import build_manifest
 from dfdetect.data.shards import Crops, decode_png, encode_png
-from dfdetect.data.splits import SplitRule
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.faces.finder import create_finder
 from dfdetect.media import FrameSampler
 from dfdetect.types import CropPolicy, Frame, Image
-
-WHOLE = CropPolicy("whole", 1.0, 64)
-SQUARE = CropPolicy("square", 1.3, 96)
-ALL_TRAIN = SplitRule("all:train")
-
-
-def lay_pictures(root: Path, count: int, side: int = 64) -> Manifest:
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        path = root / ("real" if index % 2 else "fake") / f"{index:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
-    return build_manifest(create_dataset("folder"), root, ALL_TRAIN)
-
-
-def lay_clips(root: Path, count: int, n_frames: int = 8) -> Manifest:
-    dataset = create_dataset("synthetic", n_identities=count, n_frames=n_frames)
-    return build_manifest(dataset, root, SplitRule("official"))
-
-
-def extract_whole(manifest: Manifest, root: Path, out: Path, **options: object) -> ExtractSummary:
-    settings: dict[str, object] = {"shard_frames": 8, "finder": None, "landmarks": False}
-    return extract_crops(manifest, root, out, WHOLE, FrameSampler(), **(settings | options))  # type: ignore[arg-type]
-
-
-def content_of(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file()
-    }
-
+from tests.extractions import (
+    ALL_TRAIN,
+    SQUARE,
+    WHOLE,
+    content_of,
+    extract_whole,
+    lay_clips,
+    lay_pictures,
+)
 
 # what a store holds
 
@@ -298,80 +269,6 @@ def test_damage_is_told(tmp_path: Path) -> None:
     (folder / "manifest.parquet").unlink()
     with pytest.raises(ContractError, match=r"manifest\.parquet is missing"):
         CropStore.open(folder)
-
-
-# runs
-
-
-def test_workers_change_nothing(tmp_path: Path) -> None:
-    manifest = lay_clips(tmp_path / "data", 5)
-    run = (manifest, tmp_path / "data")
-    options = {"shard_frames": 8, "sampler": FrameSampler(count=3), "policy": SQUARE}
-    extract_crops(*run, tmp_path / "1", workers=1, **options)  # type: ignore[arg-type]
-    calls: list[tuple[int, int]] = []
-    extract_crops(
-        *run, tmp_path / "2", workers=2, progress=lambda done, n: calls.append((done, n)), **options
-    )  # type: ignore[arg-type]
-    assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
-    assert calls[0] == (0, 10)
-    assert calls[-1] == (10, 10)
-    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from dfdetect.data.crops import extract_crops
-from dfdetect.data.manifest import Manifest
-from dfdetect.media import FrameSampler
-from dfdetect.types import CropPolicy
-root, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-manifest = Manifest.read(root / "manifest.parquet")
-extract_crops(manifest, root, out, CropPolicy("whole", 1.0, 64), FrameSampler(), None,
-              landmarks=False, shard_frames=8, workers=workers)
-"""
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_any_moment_it_ends_the_same(
-    tmp_path: Path, project_root: Path, workers: int
-) -> None:
-    root, out = tmp_path / "data", tmp_path / "killed"
-    manifest = lay_pictures(root, 160, side=256)
-    manifest.write(root / "manifest.parquet")
-    extract_whole(manifest, root, tmp_path / "whole")
-    command = [sys.executable, "-c", SCRIPT, str(root), str(out), str(workers)]
-    rng = np.random.default_rng(workers)
-    kills = 0
-    for wanted in (1, 4, 9):
-        process = subprocess.Popen(command, cwd=project_root, start_new_session=True)
-        while process.poll() is None and len(list(out.glob("parts/*.parquet"))) < wanted:
-            time.sleep(0.002)
-        time.sleep(float(rng.uniform(0, 0.03)))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-        assert_group_ends(process.pid)
-    assert kills >= 2
-    assert not (out / "crops.parquet").exists()
-    kept = len(list(out.glob("parts/*.parquet")))
-    summary = extract_whole(manifest, root, out, workers=workers)
-    assert summary.n_units_kept >= kept > 0
-    assert content_of(out) == content_of(tmp_path / "whole")
-
-
-def assert_group_ends(group: int) -> None:
-    """Workers must not outlive a parent that was killed."""
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    os.killpg(group, signal.SIGKILL)
-    pytest.fail("a worker outlived its parent")
 
 
 # reading
