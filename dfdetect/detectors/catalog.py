@@ -22,7 +22,22 @@ T = TypeVar("T")
 # a new detector is one module here, one configs/detector/NAME.yaml and one line in this list
 MODULES = (
     "dfdetect.detectors.backbone",
+    "dfdetect.detectors.capsule",
+    "dfdetect.detectors.classifiers",
+    "dfdetect.detectors.core",
+    "dfdetect.detectors.effort",
+    "dfdetect.detectors.f3net",
+    "dfdetect.detectors.face_xray",
+    "dfdetect.detectors.ftcn",
+    "dfdetect.detectors.lsda",
     "dfdetect.detectors.mesonet",
+    "dfdetect.detectors.r2plus1d",
+    "dfdetect.detectors.recce",
+    "dfdetect.detectors.spsl",
+    "dfdetect.detectors.srm",
+    "dfdetect.detectors.tall",
+    "dfdetect.detectors.ucf",
+    "dfdetect.detectors.vit",
     "dfdetect.detectors.xception",
 )
 

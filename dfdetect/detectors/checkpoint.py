@@ -69,6 +69,7 @@ def make_header(
         calibration=calibration,
         provenance=tuple(sorted((provenance or {}).items())),
         trained=trained,
+        frames=network.needs.frames,
     )
 
 
@@ -92,14 +93,14 @@ def save_checkpoint(
     """
     if path.suffix != ".safetensors":
         raise UsageError(f"{path} must end in .safetensors, the only format written here")
-    described = (header.detector, header.kwargs, header.preprocess)
-    if described != (network.name, network.kwargs, network.preprocess):
+    described = (header.detector, header.kwargs, header.preprocess, header.frames)
+    if described != (network.name, network.kwargs, network.preprocess, network.needs.frames):
         raise ContractError(
             f"the header for {path} describes another network than {network.name!r}; make it with "
             "make_header(network, …)"
         )
     tensors: dict[str, NDArray[Any]] = {}
-    for name, tensor in network.state_dict().items():
+    for name, tensor in network.stored_state().items():
         array = tensor.detach().cpu().numpy()
         if half and array.ndim >= 2 and array.dtype == np.float32:
             with np.errstate(over="ignore"):
@@ -137,6 +138,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         name: torch.tensor(array.astype(np.float32) if array.dtype == np.float16 else array)
         for name, array in tensors.items()
     }
+    network.drop_training_parts()
     network.load_state_dict(state, strict=True)
     return Checkpoint(network.eval(), layout.header, hashlib.sha256(content).hexdigest())
 
@@ -271,9 +273,14 @@ def _matching_network(layout: Layout, path: Path) -> Detector:
             f"{path}: its preprocessing {header.preprocess} is not that of its network, expected "
             f"{outline.preprocess}; make the checkpoint again with this version"
         )
+    if outline.needs.frames != header.frames:
+        raise UntrustedCheckpoint(
+            f"{path} says that it judges {header.frames} frames at a time, expected "
+            f"{outline.needs.frames}; make the checkpoint again with this version"
+        )
     expected = {
         name: TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-        for name, tensor in outline.state_dict().items()
+        for name, tensor in outline.stored_state().items()
     }
     _check_specs(expected, layout.specs, path)
     return create_detector(header.detector, **dict(header.kwargs))

@@ -17,6 +17,7 @@ from dfdetect.errors import ContractError, UntrustedCheckpoint
 HEADER_KEY = "dfdetect.header"
 DIGEST_KEY = "dfdetect.sha256"
 MAX_HEADER_BYTES = 256 * 1024
+SINGLE, MAX_FRAMES = 1, 256
 
 
 def encode_header(header: CheckpointHeader) -> str:
@@ -39,6 +40,9 @@ def encode_header(header: CheckpointHeader) -> str:
             field.name: _encode(getattr(header, field.name)) for field in dataclasses.fields(header)
         }
         plain["kwargs"] = {name: _encode(value) for name, value in header.kwargs}
+        if header.frames == SINGLE:
+            # so a detector of single crops has the header that it always had, byte for byte
+            del plain["frames"]
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
         matches = decode_header(text, header.detector) == header
     except (TypeError, ValueError, UntrustedCheckpoint) as error:
@@ -70,11 +74,15 @@ def decode_header(text: str, source: str) -> CheckpointHeader:
                 f"{source} has format version {version}, expected at most {FORMAT_VERSION}; "
                 "update dfdetect (pip install -U dfdetect)"
             )
+        if isinstance(plain, dict):
+            plain.setdefault("frames", SINGLE)
         if isinstance(plain, dict) and isinstance(plain.get("kwargs"), dict):
             plain["kwargs"] = [[name, value] for name, value in sorted(plain["kwargs"].items())]
         header: CheckpointHeader = _decode(CheckpointHeader, plain, "header")
         if header.format_version < 1:
             raise ValueError(f"header.format_version is {header.format_version}, expected 1")
+        if not SINGLE <= header.frames <= MAX_FRAMES:
+            raise ValueError(f"header.frames is {header.frames}, expected 1 to {MAX_FRAMES}")
     except (ValueError, OverflowError, RecursionError) as error:
         raise UntrustedCheckpoint(
             f"{source} holds no valid dfdetect header ({error}); expected a checkpoint written by "

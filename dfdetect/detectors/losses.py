@@ -42,5 +42,9 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0)
         >>> binary_cross_entropy(torch.zeros(2), torch.tensor([0.0, 1.0])).round(decimals=4)
         tensor(0.6931)
     """
-    targets = labels * (1 - smoothing) + smoothing / 2
-    return functional.binary_cross_entropy_with_logits(logits, targets)
+    return functional.binary_cross_entropy_with_logits(logits, smoothed(labels, smoothing))
+
+
+def smoothed(labels: Tensor, smoothing: float) -> Tensor:
+    """Return labels of 0 and 1 moved towards ½: s / 2 and 1 - s / 2."""
+    return labels * (1 - smoothing) + smoothing / 2

@@ -30,7 +30,8 @@ class OnnxDetector:
 
         Raises:
             UntrustedCheckpoint: ONNX Runtime cannot run it, or its input and output are not
-                `pixels` float32 (batch, 3, S, S) and `logits` float32 (batch).
+                `pixels` float32 (batch, 3, S, S), for clips (batch, T, 3, S, S), and `logits`
+                float32 (batch).
         """
         self.header = header
         self.weights_sha256 = weights_sha256
@@ -54,19 +55,20 @@ class OnnxDetector:
         self._check_ports(source)
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return one logit a crop, above 0 for fake: uint8 B × S × S × 3 → float32 (B,)."""
+        """Return one logit a crop, or a clip; see `LoadedDetector.logits`."""
         pixels = self.header.preprocess.normalise(crops)
         answer: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: pixels})[0]
         return answer
 
     def _check_ports(self, source: Path) -> None:
-        size = self.header.preprocess.size
+        size, frames = self.header.preprocess.size, self.header.frames
+        clip = (frames,) if frames > 1 else ()
         found = [
             [(port.name, port.type, _shape(port.shape)) for port in ports]
             for ports in (self._session.get_inputs(), self._session.get_outputs())
         ]
         expected = [
-            [(INPUT, "tensor(float)", (None, 3, size, size))],
+            [(INPUT, "tensor(float)", (None, *clip, 3, size, size))],
             [(OUTPUT, "tensor(float)", (None,))],
         ]
         if found != expected:

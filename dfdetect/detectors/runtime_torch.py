@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from dfdetect.detectors.base import CheckpointHeader
-from dfdetect.detectors.network import Detector
+from dfdetect.detectors.network import PICTURES, Detector, channels_last
 from dfdetect.errors import UsageError
 
 
@@ -26,16 +26,17 @@ class TorchDetector:
         self.weights_sha256 = weights_sha256
         try:
             self.device = torch.device(device)
-            network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = channels_last(network.to(self.device))
         except (RuntimeError, AssertionError) as error:
             reason = str(error).partition("\n")[0]
             raise UsageError(f"device {device!r} cannot be used ({reason}); try cpu") from None
         self.network = network.eval()
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return one logit a crop, above 0 for fake: uint8 B × S × S × 3 → float32 (B,)."""
+        """Return one logit a crop, or a clip; see `LoadedDetector.logits`."""
         pixels = torch.from_numpy(self.header.preprocess.normalise(crops))
+        layout = torch.channels_last if pixels.ndim == PICTURES else torch.preserve_format
         with torch.inference_mode():
-            moved = pixels.to(self.device, memory_format=torch.channels_last)
+            moved = pixels.to(self.device, memory_format=layout)
             answer: NDArray[np.float32] = self.network(moved).float().cpu().numpy()
         return answer

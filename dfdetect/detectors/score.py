@@ -1,16 +1,16 @@
-"""The one inference loop: batches of face crops → one score a face."""
+"""The one inference loop: batches of face crops, or clips of them → one score each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfdetect.detectors.base import LoadedDetector
-from dfdetect.errors import ContractError, UntrustedCheckpoint
+from dfdetect.errors import ContractError, UntrustedCheckpoint, UsageError
 from dfdetect.types import FaceScore
 
 
@@ -26,14 +26,28 @@ class CropKey:
 
 @dataclass(frozen=True, slots=True)
 class CropBatch:
-    """Face crops that are judged together: `images` is RGB uint8, B × S × S × 3, one a key."""
+    """Face crops that are judged together: `images` is RGB uint8, B × S × S × 3, one a key.
+
+    For a detector of clips it is B × T × S × S × 3, in time order, and a clip's key is that of
+    its middle crop, see `clip_key`.
+    """
 
     keys: tuple[CropKey, ...]
     images: NDArray[np.uint8] = field(repr=False, compare=False)
 
 
+def clip_key(keys: Sequence[CropKey]) -> CropKey:
+    """Return the key of a clip of T crops: that of crop T // 2, counted from 0, its middle.
+
+    Example:
+        >>> clip_key([CropKey("a.mp4", 0, number, number / 25) for number in range(4)]).frame_index
+        2
+    """
+    return keys[len(keys) // 2]
+
+
 def score(detector: LoadedDetector, batches: Iterable[CropBatch]) -> tuple[FaceScore, ...]:
-    """Return one score a crop, in the order of the batches.
+    """Return one score a crop, or a clip where the detector judges clips, in the batches' order.
 
     Raises:
         ContractError: A batch does not fit the detector: other type, size or number of keys.
@@ -60,6 +74,20 @@ def score(detector: LoadedDetector, batches: Iterable[CropBatch]) -> tuple[FaceS
     return tuple(scores)
 
 
+def require_single_crops(detector: LoadedDetector, what: str) -> None:
+    """Refuse a detector of clips where single crops are judged; `what` names who refuses.
+
+    Raises:
+        UsageError: It judges clips.
+    """
+    frames = detector.header.frames
+    if frames > 1:
+        raise UsageError(
+            f"detector {detector.header.detector!r} judges clips of {frames} consecutive frames, "
+            f"which {what} does not collect yet; name the weights of a detector of single faces"
+        )
+
+
 def sigmoid(logit: float) -> float:
     """Return 1 / (1 + e^-logit) without overflow at either end.
 
@@ -74,8 +102,9 @@ def sigmoid(logit: float) -> float:
 
 
 def _check_batch(detector: LoadedDetector, batch: CropBatch) -> None:
-    size = detector.header.preprocess.size
-    expected = (len(batch.keys), size, size, 3)
+    size, frames = detector.header.preprocess.size, detector.header.frames
+    clip = (frames,) if frames > 1 else ()
+    expected = (len(batch.keys), *clip, size, size, 3)
     if batch.images.dtype != np.uint8 or batch.images.shape != expected:
         raise ContractError(
             f"detector {detector.header.detector!r} expects uint8 crops of shape {expected}, not "

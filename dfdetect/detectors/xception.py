@@ -11,11 +11,10 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from dfdetect.detectors.backbone import Adapt, load_initial
+from dfdetect.detectors.backbone import Adapt, crop_policy, load_initial
 from dfdetect.detectors.base import RGB, Preprocess
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.network import Detector
-from dfdetect.types import CropPolicy
 
 MODEL = "legacy_xception.tf_in1k"
 WIDTH = 2048
@@ -106,9 +105,9 @@ def logit_layer(width: int, dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(dropout), linear)
 
 
-def half_preprocess(size: int, crop_scale: float) -> Preprocess:
-    """Return pixels in [-1, 1] from square crops, as Xception's weights expect."""
-    return Preprocess(size, HALF, HALF, CropPolicy("square", crop_scale, size))
+def half_preprocess(size: int, crop_scale: float, crop: str = "square") -> Preprocess:
+    """Return pixels in [-1, 1], as Xception's weights expect, from crops as `crop_policy` says."""
+    return Preprocess(size, HALF, HALF, crop_policy(crop, crop_scale, size))
 
 
 def _spread_over(channels: int) -> Adapt:
@@ -145,9 +144,18 @@ class Xception(Detector):
         crop_scale: float = 1.3,
         dropout: float = 0.0,
         init: str | None = None,
+        crop: str = "square",
     ) -> None:
-        """Make the network; `init` is a timm state dict or `download`, see `load_initial`."""
-        super().__init__(half_preprocess(size, crop_scale))
+        """Make the network.
+
+        Args:
+            size: Side of the input in pixels.
+            crop_scale: Side of the crop as a multiple of the face box's longer side.
+            dropout: Probability in front of the last layer.
+            init: A timm state dict or `download`, see `load_initial`.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
+        """
+        super().__init__(half_preprocess(size, crop_scale, crop))
         self.body = XceptionBody(init=init)
         self.head = logit_layer(WIDTH, dropout)
 
