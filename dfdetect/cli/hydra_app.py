@@ -23,7 +23,7 @@ from dfdetect.cli.dialect import as_overrides
 from dfdetect.cli.terminal import note
 from dfdetect.config import SETTINGS, config_dir, register_schemas, settings_from
 
-TASKS: dict[str, Callable[[Any, str], None]] = {
+TASKS: dict[str, Callable[[Any, str], float | None]] = {
     "index": lab.index,
     "extract": lab.extract,
     "train": lab.train,
@@ -43,14 +43,15 @@ def run(verb: str, overrides: list[str]) -> int:
     overrides = as_overrides(verb, overrides)
     failures: list[Exception] = []
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float | None:
         # Hydra prints a traceback of its own for errors inside a task, and takes a fault for a
         # wrong config; ours are sentences with an exit code, and the other jobs go on
         try:
             settings: Any = settings_from(config, SETTINGS[verb])
-            TASKS[verb](*_own_folder(settings, verb, overrides))
+            return TASKS[verb](*_own_folder(settings, verb, overrides))
         except Exception as error:
             failures.append(error)
+            return None
 
     program = sys.argv
     sys.argv = [f"dfdetect {verb}", *map(parsable, overrides)]

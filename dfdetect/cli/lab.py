@@ -216,17 +216,21 @@ def _free_bytes(out: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def train(settings: FitSettings, command: str) -> None:
-    """Train a detector and say which checkpoint was selected and on what."""
+def train(settings: FitSettings, command: str) -> float:
+    """Train a detector and say which checkpoint was selected and on what.
+
+    Returns the figure that selected it, for sweeps that search for the highest.
+    """
     from dfdetect.training import fit
 
     result = fit(settings, command)
     if not result.finished:
         say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
-    say(f"selected on val: step {result.best_step}, mean video AUC {result.best_auc:.4f}")
+    say(f"selected on {settings.validation.split}: step {result.best_step}, mean video AUC {result.best_auc:.4f}")
     if result.not_calibrated:
         say(f"not calibrated: {result.not_calibrated}")
     say(f"checkpoint: {result.checkpoint}")
+    return result.best_auc
 
 
 def evaluate(settings: EvaluateSettings, command: str) -> None:

@@ -5,6 +5,7 @@ Published weights that were downloaded become files of dfdetect's own format her
 
 from __future__ import annotations
 
+import textwrap
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the flags of `models`."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="print this detector's fidelity card instead"
+    )
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="describe this file of weights instead"
     )
@@ -41,6 +45,9 @@ def run(arguments: Namespace) -> int:
 
     if arguments.convert or arguments.out:
         return _convert(arguments)
+    if arguments.name is not None:
+        _say_card(arguments.name)
+        return 0
     path: Path | None = arguments.detector
     if path is not None:
         describe(path, read_header(path), sha256_file(path))
@@ -87,6 +94,21 @@ def _convert(arguments: Namespace) -> int:
     converted = convert(name, Path(source), arguments.out)
     describe(arguments.out, converted.header, converted.sha256)
     return 0
+
+
+def _say_card(name: str) -> None:
+    """Print what of its paper a detector is, and what its training batches must hold."""
+    from dfdetect.detectors.catalog import DETECTORS
+    from dfdetect.detectors.fidelity import fidelity_card
+
+    card = fidelity_card(DETECTORS.get(name))
+    say(f"{name}: {card.summary}")
+    for field in ("paper", "same", "differs", "published"):
+        lines = textwrap.wrap(getattr(card, field), 78)
+        say(f"  {field:11}{lines[0]}")
+        for line in lines[1:]:
+            say(f"  {'':11}{line}")
+    say(f"  {'train':11}dfdetect train detector={name} … (its settings: configs/detector/)")
 
 
 def describe(path: Path, header: CheckpointHeader, sha256: str) -> None:

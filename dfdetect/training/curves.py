@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from dfdetect.errors import UsageError
+from dfdetect.provenance import written_whole
 
 FOLDER = "log"
-LOGGERS = ("csv", "tensorboard", "none")
+LOGGERS = ("csv", "tensorboard", "mlflow", "none")
+MLFLOW_RUN = "mlflow_run_id"
 
 
 def open_logger(name: str, run_dir: Path, step: int) -> Logger | None:
@@ -27,6 +30,8 @@ def open_logger(name: str, run_dir: Path, step: int) -> Logger | None:
         return None
     if name == "tensorboard":
         return TensorBoardLogger(run_dir, FOLDER, "", purge_step=step or None)
+    if name == "mlflow":
+        return _mlflow(run_dir)
     logger = CSVLogger(run_dir, FOLDER, "")
     # Lightning deletes the table of the run before
     rows = [row for row in _rows(run_dir / FOLDER / "metrics.csv") if int(row["step"]) < step]
@@ -35,6 +40,30 @@ def open_logger(name: str, run_dir: Path, step: int) -> Logger | None:
         logger.log_metrics({**numbers}, int(row["step"]))
     if rows:
         logger.save()
+    return logger
+
+
+def _mlflow(run_dir: Path) -> Logger:
+    # it reports its use to its makers unless told not to, before it is imported
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    # the plain folder of runs, which later versions call their old way, needs no server
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    folder = run_dir / FOLDER
+    noted = folder / MLFLOW_RUN
+    known = noted.read_text(encoding="utf-8").strip() if noted.is_file() else None
+    where = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlruns").absolute().as_uri()
+    try:
+        logger = MLFlowLogger(run_dir.name, run_name=run_dir.name, tracking_uri=where, run_id=known)
+        run_id = logger.run_id
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "trainer.logger=mlflow needs MLflow: pip install 'dfdetect[track]'"
+        ) from error
+    if run_id:  # the first process only: the others log nothing
+        with written_whole(noted) as part:
+            part.write_text(f"{run_id}\n", encoding="utf-8")
     return logger
 
 

@@ -148,3 +148,14 @@ def test_doctor_looks_for_a_graphics_card_when_asked(dfdetect: Command) -> None:
     answer = dfdetect("doctor", "--gpu")
     device = next(line for line in answer.lines if "device: " in line)
     assert "torch" in device
+
+
+def test_models_prints_a_fidelity_card(dfdetect: Command) -> None:
+    answer = dfdetect("models", "recce")
+    assert answer.code == 0
+    assert answer.out.startswith("recce: ")
+    for field in ("paper", "same", "differs", "published"):
+        assert f"\n  {field} " in answer.out
+    unknown = dfdetect("models", "recc")
+    assert unknown.code == 2
+    assert "did you mean 'recce'" in unknown.complaint

@@ -14,6 +14,7 @@ from torch import nn
 from dfdetect.detectors import DETECTORS, create_detector, list_detectors
 from dfdetect.detectors.backbone import Backbone
 from dfdetect.detectors.base import Preprocess
+from dfdetect.detectors.fidelity import fidelity_card
 from dfdetect.detectors.network import Detector
 from dfdetect.detectors.testing import check_detector
 from dfdetect.errors import ContractError, UsageError
@@ -179,3 +180,10 @@ def test_the_contract_check_finds_faults(
     check_detector("broken")
     with pytest.raises(ContractError, match=complaint):
         check_detector("broken", fault=fault)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_says_how_true_it_is_to_its_paper(name: str) -> None:
+    card = fidelity_card(DETECTORS.get(name))
+    assert len(card.paper) > 20, card
+    assert min(map(len, (card.same, card.differs, card.published))) > 10, card

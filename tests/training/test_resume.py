@@ -314,3 +314,13 @@ def test_a_val_split_of_one_class_is_refused(portrait: Image, tmp_path: Path) ->
     store = make_store(tmp_path / "toy", portrait, n_videos=2, n_frames=1, splits=("train",))
     with pytest.raises(UsageError, match="no dataset has genuine and forged videos in its val"):
         fit(told(store, tmp_path / "run", steps=2))
+
+
+def test_a_resumed_run_goes_on_in_the_same_mlflow_run(toy: CropStore, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    pieces = told(toy, tmp_path / "run", steps=12, logger="mlflow", max_minutes=AT_ONCE)
+    fit(pieces)
+    fit(told(toy, tmp_path / "run", steps=12, logger="mlflow"))
+    (auc,) = (tmp_path / "run" / "log" / "mlruns").rglob("metrics/val/auc_toy")
+    validated = [int(line.split()[2]) + 1 for line in auc.read_text().splitlines()]
+    assert validated == [2, 4, 6, 8, 10, 12]
