@@ -2,7 +2,8 @@
 
 The twin is one sealed file (see `detectors/onnx_file.py`) that holds the checkpoint's header, with
 the checkpoint's SHA-256 added to its provenance. Batch norms are folded into convolutions; the
-batch is free, the size fixed. Needs the extra `dfdetect[export]` and torch ≥ 2.6.
+batch is free, the size fixed, and so is a clip's number of frames. Needs the extra
+`dfdetect[export]` and torch ≥ 2.6.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def export_onnx(checkpoint: Path, out: Path, *, tolerance: float = 1e-4) -> Expo
     kept = (pair for pair in trained.header.provenance if pair[0] != PARENT)
     header = replace(trained.header, provenance=tuple(sorted((*kept, parent))))
     content = seal(_onnx_bytes(trained), header)
-    crops = _probes(trained.header.preprocess.size)
+    crops = _probes(trained.header.preprocess.size, trained.header.frames)
     with written_whole(out) as part:
         # the loader goes by the ending
         probe = part.with_name(f"{part.name}.onnx")
@@ -140,8 +141,9 @@ def _onnx_bytes(trained: Checkpoint) -> bytes:
             f"exporting needs the package {error.name}; install it with: "
             "pip install 'dfdetect[export]'"
         ) from None
-    size = trained.header.preprocess.size
-    example = torch.zeros(2, 3, size, size)
+    size, frames = trained.header.preprocess.size, trained.header.frames
+    clip = (frames,) if frames > 1 else ()
+    example = torch.zeros(2, *clip, 3, size, size)
     batch = torch.export.Dim("batch", min=1, max=4096)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -174,14 +176,17 @@ def _strip(graph: Any) -> None:
         del part.metadata_props[:]
 
 
-def _probes(size: int) -> NDArray[np.uint8]:
-    """Return crops of several kinds: noise, flat, gradients, and black and white."""
+def _probes(size: int, frames: int = 1) -> NDArray[np.uint8]:
+    """Return crops, or clips of so many of them: noise, flat, gradients, and black and white."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (3, size, size, 3), np.uint8)
     ramp = np.linspace(0, 255, size).astype(np.uint8)
     gradient = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], ramp[::-1, None]), axis=-1)
     flat = [np.full((size, size, 3), level, np.uint8) for level in (0, 128, 255)]
-    return np.stack([*noise, gradient, *flat])
+    crops = np.stack([*noise, gradient, *flat])
+    if frames == 1:
+        return crops
+    return np.stack([np.roll(crops, -number, axis=0) for number in range(frames)], axis=1)
 
 
 def _largest_difference(checkpoint: Path, twin: Path, crops: NDArray[np.uint8]) -> float:

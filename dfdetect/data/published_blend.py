@@ -11,6 +11,8 @@ half a grey level. Distributions are tested against a plain version without any 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -78,13 +80,23 @@ def published_blend(
     changed = change(image, strength, rng)
     source, target = (changed, image) if rng.random() < 0.5 else (image, changed)
     move = draw_move(shape, side, strength, rng)
-    height, width = image.shape[:2]
-    moved = cv2.warpAffine(
-        source, move, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
-    mask = _mask(hulls, move, side, (height, width), rng)
+    mask = _mask(hulls, move, side, (image.shape[0], image.shape[1]), rng)
     mask *= np.float32(settings.ratios[int(rng.integers(len(settings.ratios)))])
-    return Blend(target, mix(as_image(moved), target, mask), mask, method, region)
+    return Blend(target, _laid_over(source, target, mask, move), mask, method, region)
+
+
+def _laid_over(source: Image, target: Image, mask: Mask, move: Floats) -> Image:
+    """Move the source and lay it over the target, within the box that the mask fills alone."""
+    fake: Image = target.copy()
+    left, top, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
+    if width and height:
+        box = slice(top, top + height), slice(left, left + width)
+        within = move - [[0, 0, left], [0, 0, top]]
+        moved = cv2.warpAffine(
+            source, within, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        fake[box] = mix(as_image(moved), target[box], mask[box])
+    return fake
 
 
 def region_hulls(shape: Floats, region: str, *, forehead: bool) -> list[Mask]:
@@ -100,7 +112,13 @@ def region_hulls(shape: Floats, region: str, *, forehead: bool) -> list[Mask]:
     else:
         points = with_raised_brows(shape)
         parts = [points[list(part)] for part in PUBLISHED_REGIONS[region]]
-    return [as_floats(cv2.convexHull(part.astype(np.float32))).reshape(-1, 2) for part in parts]
+    return [_hull(part.astype(np.float32)) for part in parts]
+
+
+def _hull(points: Mask) -> Mask:
+    corners: Any = cv2.convexHull(points)
+    # of points that all but coincide OpenCV finds none
+    return points[:1] if corners is None else as_floats(corners).reshape(-1, 2)
 
 
 def change(image: Image, strength: float, rng: np.random.Generator) -> Image:

@@ -40,7 +40,7 @@ def encode_header(header: CheckpointHeader) -> str:
             field.name: _encode(getattr(header, field.name)) for field in dataclasses.fields(header)
         }
         plain["kwargs"] = {name: _encode(value) for name, value in header.kwargs}
-        if header.frames == SINGLE:
+        if type(header.frames) is int and header.frames == SINGLE:
             # so a detector of single crops has the header that it always had, byte for byte
             del plain["frames"]
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)

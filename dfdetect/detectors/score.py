@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdetect.detectors.base import LoadedDetector
-from dfdetect.errors import ContractError, UntrustedCheckpoint, UsageError
+from dfdetect.errors import ContractError, UntrustedCheckpoint
 from dfdetect.types import FaceScore
 
 
@@ -72,20 +72,6 @@ def score(detector: LoadedDetector, batches: Iterable[CropBatch]) -> tuple[FaceS
             for key, logit in zip(batch.keys, logits.tolist(), strict=True)
         )
     return tuple(scores)
-
-
-def require_single_crops(detector: LoadedDetector, what: str) -> None:
-    """Refuse a detector of clips where single crops are judged; `what` names who refuses.
-
-    Raises:
-        UsageError: It judges clips.
-    """
-    frames = detector.header.frames
-    if frames > 1:
-        raise UsageError(
-            f"detector {detector.header.detector!r} judges clips of {frames} consecutive frames, "
-            f"which {what} does not collect yet; name the weights of a detector of single faces"
-        )
 
 
 def sigmoid(logit: float) -> float:

@@ -37,8 +37,7 @@ class Tall(Detector):
 
     Same: 4 consecutive frames of 112 px, row by row in a picture of 224 px; one cut-out of 16 px a
     clip, at the same place in all of its frames, while training; Swin-B with windows of 14, 14, 14
-    and 7; ImageNet's mean and std; cross-entropy; without a layout of its own any picture network
-    would judge the same way.
+    and 7; ImageNet's mean and std; cross-entropy.
 
     Differs: one logit instead of two, which is the same classifier. timm's Swin has no table of
     absolute positions, which the authors' has; its ImageNet weights (give `init`) are for windows

@@ -14,7 +14,7 @@ from dfdetect.provenance import written_whole
 from dfdetect.types import Band, BandRate, Calibration
 
 METRICS = ("auc", "eer", "ap", "cllr")
-UNITS = {"video": "videos", "frame": "faces"}
+UNITS = {"video": "videos", "frame": "faces", "clip": "clips"}
 
 BANDS = {
     Band.STRONG: "strong signs",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,14 +14,15 @@ from dfdetect.data.shards import CROPS, OK
 from dfdetect.data.tables import content_hash, read_table
 from dfdetect.data.videos import ManifestRow
 from dfdetect.detectors.base import LoadedDetector
-from dfdetect.detectors.score import CropBatch, score
+from dfdetect.detectors.score import CropBatch, clip_key, score
 from dfdetect.errors import ContractError, UsageError
-from dfdetect.evaluation.measure import LEVEL, MeasurePlan, gather_samples, measure
+from dfdetect.evaluation.measure import CLIP, FRAME, LEVEL, MeasurePlan, gather_samples, measure
 from dfdetect.evaluation.results import EvaluationResult, write_results
 from dfdetect.provenance import sha256_value
 from dfdetect.scoring.aggregate import AGGREGATES, MIN_FACES, video_scores
 
 Progress = Callable[[int, int], None]
+Crop: TypeAlias = tuple[CropStore, CropRow]
 WHOLE = "whole"
 NOT_EXTRACTED = "not_extracted"
 
@@ -49,6 +50,10 @@ def evaluate(
     and video bears its video's label. Intervals are a percentile bootstrap that draws whole
     videos within each class. What has no usable face is not scored, but counted as skipped.
 
+    A detector of clips judges T consecutive crops of a track, one clip after the other; a clip
+    then counts as a face does, and a rest that is shorter than a clip is not judged. How far apart
+    the frames are is what was extracted: for adjacent ones, extract with sampling=all.
+
     Args:
         store: One crop store or several, whose crops the detector's preprocessing fits.
         detector: As `load_detector` returns it.
@@ -59,15 +64,16 @@ def evaluate(
         aggregate: How faces become a track (`scoring.AGGREGATES`); None: as the calibration says,
             or else the mean of the logits.
         video_rule: How tracks become a video (`scoring.video_scores`).
-        min_faces: Faces that a track needs to decide on a video.
+        min_faces: Faces that a track needs to decide on a video; for a detector of clips, clips
+            that hold so many.
         batch_size: Crops judged together.
         protocol: What the results call the protocol; None: the split's name.
         command: What `run.json` says was run.
         progress: Called with the number of crops scored and of all crops.
 
     Raises:
-        UsageError: The split has no usable crop, or no dataset in it has both classes; or a rule
-            is unknown.
+        UsageError: The split has no usable crop (or no clip), or no dataset in it has both classes;
+            or a rule is unknown.
         ContractError: The crops were cut by another policy than the detector's, or two stores
             hold one video.
     """
@@ -75,14 +81,18 @@ def evaluate(
     calibration = detector.header.calibration
     how = aggregate or (calibration.aggregate if calibration else "mean_logit")
     plan = MeasurePlan(detector.header.detector, protocol or split, calibration, n_bootstrap, seed)
+    frames = detector.header.frames
     settings = _settings(plan, split, how, video_rule, min_faces)
+    settings += (("frames", frames),) if frames > 1 else ()
     AGGREGATES.get(how)
     videos = _videos_of(stores, split)
-    found = score(detector, _batches(_crops_of(stores, split, detector), batch_size, progress))
+    items = _items(_crops_of(stores, split, detector), frames)
+    found = score(detector, _batches(items, max(1, batch_size // frames), progress))
     scores = tuple(sorted(found, key=lambda one: (one.video_id, one.track_id, one.frame_index)))
-    video_level = video_scores(scores, how, video_rule, min_faces)
+    video_level = video_scores(scores, how, video_rule, -(-min_faces // frames))
     rows = [crop for one in stores for crop in one.crops if crop.video_id in videos]
-    samples = gather_samples(scores, video_level, rows, videos.keys(), how)
+    unit = CLIP if frames > 1 else FRAME
+    samples = gather_samples(scores, video_level, rows, videos.keys(), how, unit)
     numbers, undefined = measure(samples, videos, plan)
     if not numbers:
         raise UsageError(f"nothing can be measured in {_named(stores)}: {'; '.join(undefined)}")
@@ -117,9 +127,7 @@ def _settings(
     )
 
 
-def _crops_of(
-    stores: Sequence[CropStore], split: str, detector: LoadedDetector
-) -> list[tuple[CropStore, CropRow]]:
+def _crops_of(stores: Sequence[CropStore], split: str, detector: LoadedDetector) -> list[Crop]:
     for store in stores:
         _require_policy(store, detector)
     crops = [(store, crop) for store in stores for crop in store.usable(split)]
@@ -131,20 +139,40 @@ def _crops_of(
     return crops
 
 
+def _items(crops: Sequence[Crop], frames: int) -> list[tuple[Crop, ...]]:
+    """Return what is judged one by one: single crops, or clips of so many crops of one track."""
+    if frames == 1:
+        return [(crop,) for crop in crops]
+    tracks: dict[tuple[str, int], list[Crop]] = defaultdict(list)
+    for store, crop in crops:
+        tracks[crop.video_id, crop.track_id].append((store, crop))
+    clips = [
+        tuple(track[start : start + frames])
+        for track in (sorted(one, key=lambda each: each[1].frame_index) for one in tracks.values())
+        for start in range(0, len(track) - frames + 1, frames)
+    ]
+    if not clips:
+        raise UsageError(
+            f"no track has the {frames} usable crops that the detector judges at a time; extract "
+            f"more frames: sampling.count={4 * frames}"
+        )
+    return clips
+
+
 def _batches(
-    crops: Sequence[tuple[CropStore, CropRow]], size: int, progress: Progress | None
+    items: Sequence[tuple[Crop, ...]], size: int, progress: Progress | None
 ) -> Iterator[CropBatch]:
-    remaining = iter(crops)
-    n_done = 0
-    while chunk := tuple(islice(remaining, size)):
+    for start in range(0, len(items), size):
+        chunk = items[start : start + size]
+        pictures = np.stack([store.image(crop) for item in chunk for store, crop in item])
+        n_frames = len(chunk[0])
         yield CropBatch(
-            tuple(crop.key for _, crop in chunk),
-            np.stack([store.image(crop) for store, crop in chunk]),
+            tuple(clip_key([crop.key for _, crop in item]) for item in chunk),
+            pictures if n_frames == 1 else pictures.reshape(-1, n_frames, *pictures.shape[1:]),
         )
         # the batch is judged when the loop asks for the next
-        n_done += len(chunk)
         if progress is not None:
-            progress(n_done, len(crops))
+            progress(n_frames * (start + len(chunk)), n_frames * len(items))
 
 
 def _videos_of(stores: Sequence[CropStore], split: str) -> dict[str, ManifestRow]:

@@ -19,6 +19,7 @@ from dfdetect.scoring.calibrate import log_likelihood_ratio
 from dfdetect.types import FAKE, REAL, Calibration, FaceScore
 
 LEVEL = 0.95
+FRAME, CLIP = "frame", "clip"
 
 # logits, not probabilities: far ones would be rounded to ties
 RANKING: Mapping[str, metrics.Metric] = {
@@ -74,15 +75,17 @@ def gather_samples(
     rows: Sequence[CropRow],
     video_ids: Collection[str],
     aggregate: str,
+    unit: str = FRAME,
 ) -> tuple[Samples, ...]:
-    """Return the samples by frame, track and video, and what each of them lost.
+    """Return the samples by frame (or clip), track and video, and what each of them lost.
 
     Args:
-        scores: One a usable face.
-        videos_scored: One a video with a usable face.
+        scores: One a usable face, or a clip of them.
+        videos_scored: One a video with a score.
         rows: All rows of the crop stores for these videos, usable or not.
         video_ids: All videos of the split.
         aggregate: How faces become a track.
+        unit: What one score is of, `FRAME` or `CLIP`; every track without a clip is one lost.
     """
     by_video: dict[str, list[FaceScore]] = defaultdict(list)
     for face in scores:
@@ -92,20 +95,22 @@ def gather_samples(
         for video_id, faces in by_video.items()
         for track in track_scores(faces, aggregate)
     ]
-    usable = {(row.video_id, row.track_id) for row in rows if row.status == OK}
+    usable = {(face.video_id, face.track_id) for face in scores}
     seen = {(row.video_id, row.track_id) for row in rows if row.track_id >= 0}
+    unscored = tuple(video_id for video_id, _ in sorted(seen - usable))
+    unusable = tuple(row.video_id for row in rows if row.status != OK)
     return (
         Samples(
-            "frame",
+            unit,
             tuple(face.video_id for face in scores),
             tuple(face.logit for face in scores),
-            tuple(row.video_id for row in rows if row.status != OK),
+            unusable if unit == FRAME else unscored,
         ),
         Samples(
             "track",
             tuple(video_id for video_id, _ in tracks),
             tuple(track.logit for _, track in tracks),
-            tuple(video_id for video_id, _ in sorted(seen - usable)),
+            unscored,
         ),
         Samples(
             "video",

@@ -62,9 +62,10 @@ RESULTS = TableContract(
 class ResultRow:
     """One number: a metric of one detector on one method of one dataset, counted by one unit.
 
-    `unit` is `frame` (a face in a frame), `track` or `video`; `n_real`, `n_fake` and `n_skipped`
-    count that unit, and what was skipped had no usable face. The interval is None where a class
-    has a single video. `method` is `all` for several methods together.
+    `unit` is `frame` (a face in a frame), `clip` (where clips are judged), `track` or `video`;
+    `n_real`, `n_fake` and `n_skipped` count that unit, and what was skipped had no usable face (of
+    clips: a track that is shorter than one). The interval is None where a class has a single
+    video. `method` is `all` for several methods together.
     """
 
     detector: str

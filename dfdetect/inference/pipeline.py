@@ -20,7 +20,7 @@ import numpy as np
 from dfdetect.detectors.base import CheckpointHeader, LoadedDetector
 from dfdetect.detectors.checkpoint import load_detector
 from dfdetect.detectors.score import CropBatch, CropKey, score
-from dfdetect.errors import UnreadableVideo, UntrustedCheckpoint
+from dfdetect.errors import UnreadableVideo, UntrustedCheckpoint, UsageError
 from dfdetect.evidence.hashes import hash_clip
 from dfdetect.faces.crop import crop_face
 from dfdetect.faces.finder import FaceFinder, create_finder
@@ -61,6 +61,9 @@ class Analyzer:
 
     `finder_name` is what the report calls the finder; without one, its class is named.
 
+    Raises:
+        UsageError: The detector judges clips, not single faces.
+
     Example:
         >>> from dfdetect.detectors.checkpoint import load_detector
         >>> analyzer = Analyzer(load_detector(), create_finder())  # doctest: +SKIP
@@ -73,6 +76,16 @@ class Analyzer:
     sampler: FrameSampler = field(default_factory=partial(FrameSampler, allow_neighbours=True))
     gates: QualityGates = field(default_factory=QualityGates)
     finder_name: str = ""
+
+    def __post_init__(self) -> None:
+        header = self.detector.header
+        # sampled frames lie seconds apart, which no detector of clips was trained on
+        if header.frames > 1:
+            raise UsageError(
+                f"detector {header.detector!r} judges clips of {header.frames} consecutive frames, "
+                "which `dfdetect predict` does not collect yet; name the weights of a detector of "
+                "single faces, or measure this one with `dfdetect evaluate`"
+            )
 
     def analyze(self, path: Path, progress: Progress | None = None) -> Analysis:
         """Examine one clip: a video, a picture, or a folder of pictures.

@@ -11,7 +11,6 @@ from typing import Any
 import lightning
 import numpy as np
 
-from dfdetect.data.batches import split_faces
 from dfdetect.data.crops import CropStore
 from dfdetect.detectors.checkpoint import make_header, save_checkpoint
 from dfdetect.provenance import written_whole
@@ -23,6 +22,7 @@ from dfdetect.training.state import SELECTED_BY, Best, load_state, read_best, sa
 from dfdetect.training.validation import (
     DatasetAuc,
     aucs,
+    items_to_score,
     live_detector,
     require_selectable,
     score_videos,
@@ -47,7 +47,7 @@ class Keeper(lightning.Callback):
         self.best = Best()
         self.ranks = Ranks()
         told = settings.validation
-        self._faces = split_faces(stores, told.split, told.faces_per_video)
+        self._faces = items_to_score(stores, told.split, module.network, told.faces_per_video)
         require_selectable(self._faces)
         self._deadline: float | None = None
         if settings.trainer.max_minutes is not None:

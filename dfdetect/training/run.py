@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
 
-from dfdetect.data.batches import require_distinct, split_faces
+from dfdetect.data.batches import require_distinct
 from dfdetect.data.crops import CropStore
 from dfdetect.data.splits import require_no_leak
 from dfdetect.data.videos import Videos
@@ -40,6 +40,7 @@ from dfdetect.training.state import (
 )
 from dfdetect.training.validation import (
     calibration,
+    items_to_score,
     live_detector,
     score_videos,
 )
@@ -184,7 +185,7 @@ def _calibrate(
     trained = load_checkpoint(path)
     fitted, problem = None, ""
     try:
-        faces = split_faces(clips, "val")
+        faces = items_to_score(clips, "val", trained.network)
         fitted = calibration(score_videos(live_detector(trained.network, "cpu"), faces, Ranks()))
     except UsageError as error:
         # hours of training must not be lost to a validation split that is too small

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dfdetect.data.batches import Faces, scoring_batches
+from dfdetect.data.batches import Faces, scoring_batches, split_faces
+from dfdetect.data.crops import CropStore
+from dfdetect.data.scoring_clips import Clips, clip_batches, split_clips
 from dfdetect.data.splits import source_groups
 from dfdetect.data.videos import Videos
 from dfdetect.detectors.base import CheckpointHeader, LoadedDetector
@@ -56,16 +59,42 @@ def live_detector(network: Detector, device: str) -> LoadedDetector:
     return TorchDetector(network, header, "in training", device)
 
 
-def score_videos(detector: LoadedDetector, faces: Faces, ranks: Ranks) -> VideoLogits:
-    """Score faces and aggregate them to one logit a video, whatever the number of its tracks.
+def items_to_score(
+    stores: Sequence[CropStore], split: str, network: Detector, per_video: int | None = None
+) -> Faces | Clips:
+    """Return what the network judges of a split: faces, or clips of consecutive ones.
+
+    Args:
+        stores: No video may be in two of them.
+        split: Whose videos.
+        network: A detector; `needs` says how many frames it judges at a time.
+        per_video: At most so many faces of a video, spread over its length.
+
+    Raises:
+        UsageError: A video is in two stores.
+    """
+    frames = network.needs.frames
+    if frames > 1:
+        return split_clips(stores, split, frames, per_video)
+    return split_faces(stores, split, per_video)
+
+
+def score_videos(detector: LoadedDetector, faces: Faces | Clips, ranks: Ranks) -> VideoLogits:
+    """Score faces, or clips, and aggregate them to one logit a video, over all of its tracks.
 
     Of several processes each scores its share, and all get the same result.
     """
-    own = score(detector, scoring_batches(ranks.own(faces), detector.header.preprocess))
+    preprocess = detector.header.preprocess
+    if isinstance(faces, Clips):
+        batches = clip_batches(ranks.own(faces), preprocess)
+    else:
+        batches = scoring_batches(ranks.own(faces), preprocess)
+    own = score(detector, batches)
     logits = ranks.together(np.array([one.logit for one in own], dtype=np.float32), len(faces))
+    keys = [face.key for face in faces]
     scores = [
-        FaceScore(**dataclasses.asdict(face.key), logit=logit, p_fake=sigmoid(logit))
-        for face, logit in zip(faces, logits.tolist(), strict=True)
+        FaceScore(**dataclasses.asdict(key), logit=logit, p_fake=sigmoid(logit))
+        for key, logit in zip(keys, logits.tolist(), strict=True)
     ]
     rows = faces.videos.by_id
     videos = video_scores(scores, rule="all_faces", min_faces=1)
@@ -100,7 +129,7 @@ def aucs(videos: VideoLogits) -> tuple[DatasetAuc, ...]:
     return tuple(found)
 
 
-def require_selectable(faces: Faces) -> None:
+def require_selectable(faces: Faces | Clips) -> None:
     """Refuse validation faces that could select nothing, before hours go into training.
 
     Raises:

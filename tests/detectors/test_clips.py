@@ -19,7 +19,6 @@ from dfdetect.detectors.score import CropBatch, CropKey, clip_key, score
 from dfdetect.detectors.tensor_file import encode_tensors
 from dfdetect.detectors.testing import check_detector
 from dfdetect.errors import ContractError, UntrustedCheckpoint, UsageError
-from dfdetect.evaluation import evaluate
 from dfdetect.faces.finder import create_finder
 from dfdetect.inference.pipeline import Analyzer
 from dfdetect.types import CropPolicy
@@ -139,12 +138,10 @@ def test_a_clip_goes_by_its_middle(n: int, middle: int) -> None:
     assert clip_key(keys(n)) == keys(n)[middle]
 
 
-def test_predict_and_evaluate_say_that_they_collect_no_clips(saved: Path) -> None:
+def test_predict_says_that_it_collects_no_clips(saved: Path) -> None:
     detector = load_detector(saved)
-    with pytest.raises(UsageError, match="judges clips of 3 consecutive frames.*predict"):
+    with pytest.raises(UsageError, match=r"judges clips of 3 consecutive frames.*predict"):
         Analyzer(detector, create_finder())
-    with pytest.raises(UsageError, match="judges clips of 3 consecutive frames.*evaluate"):
-        evaluate([], detector)
 
 
 def test_the_contract_holds_of_clips() -> None:

@@ -47,8 +47,8 @@ def sbi(s: peers.State, x: Tensor) -> Tensor:
 
 
 def b7(s: peers.State, x: Tensor) -> Tensor:
-    """By timm's own network under its old name."""
-    encoder = timm.create_model("tf_efficientnet_b7_ns", pretrained=False).eval()
+    """By timm's own network."""
+    encoder = timm.create_model("tf_efficientnet_b7", pretrained=False).eval()
     own = {
         key.removeprefix("encoder."): value for key, value in s.items() if key.startswith("encoder")
     }
@@ -114,6 +114,14 @@ def published(name: str, seed: int = 0) -> dict[str, Tensor]:
     return {**peers.random_state(keys()[case.keys], seed), **case.constants()}
 
 
+def pictures(size: int) -> Tensor:
+    """Two smooth pictures in [-1, 1] with some noise."""
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand((2, 3, 9, 9), generator=generator) * 1.6 - 0.8
+    smooth = nn.functional.interpolate(coarse, (size, size), mode="bicubic")
+    return (smooth + 0.1 * torch.randn(smooth.shape, generator=generator)).clamp(-1, 1)
+
+
 def conversion(name: str) -> Conversion:
     found = CONVERSIONS.get(name)
     assert isinstance(found, Conversion)
@@ -140,17 +148,16 @@ def test_there_is_a_case_for_every_conversion() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_scores_are_those_of_the_published_network(name: str) -> None:
     case, state = CASES[name], published(name)
+    pixels = pictures(case.pixels)
+    peers.settle(state, case.forward, pixels)
     network = converted(name, state)
-    generator = torch.Generator().manual_seed(3)
-    shape = (2, 3, case.pixels, case.pixels)
-    pixels = torch.rand(shape, generator=generator) * 2 - 1
-    # the second picture is dull, so that their scores differ
-    pixels[1] *= 0.2
     with torch.inference_mode():
         found, wanted = network(pixels), case.forward(state, pixels)
     assert wanted.shape == (2,)
-    assert abs(float(wanted[0] - wanted[1])) > 1e-2, "they cannot be told apart"
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    # random networks see little; what they see must be far above rounding
+    apart = float((wanted[0] - wanted[1]).abs())
+    assert float((found - wanted).abs().max()) < min(1e-3, apart / 50)
 
 
 @pytest.mark.shared
@@ -161,7 +168,8 @@ def test_keys_and_pictures_are_as_published(name: str, shared_data: Path) -> Non
     ours = [[key, list(shape), dtype] for key, shape, dtype in keys()[stem]]
     assert ours == listed["keys"]
     entry = conversion(name)
-    network = create_detector(entry.detector, **{**entry.settings, **entry.chosen({})})
+    with torch.device("meta"):
+        network = create_detector(entry.detector, **{**entry.settings, **entry.chosen({})})
     preprocess, wanted = network.preprocess, listed["input"]
     assert preprocess.size == wanted["size"]
     assert list(preprocess.mean) == wanted["mean"]
@@ -232,7 +240,13 @@ def test_both_rows_of_sbis_head_are_read_where_there_are_two() -> None:
 
 # from file to file
 
-WRAPPED = ("core/xception", "recce/xception", MESO4, "deepfakebench/ucf")
+FILES = [
+    ("core/xception", False),
+    ("deepfakebench/ucf", True),
+    ("recce/xception", False),
+    (MESO4, False),
+    (MESO4, True),
+]
 
 
 def wrapped(state: dict[str, Tensor], around: str) -> Any:
@@ -241,8 +255,7 @@ def wrapped(state: dict[str, Tensor], around: str) -> Any:
     return {around: state, **beside, "auc": np.float64(0.9)} if around else state
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("name", WRAPPED)
+@pytest.mark.parametrize(("name", "parallel"), FILES)
 def test_a_file_becomes_a_detector(name: str, parallel: bool, tmp_path: Path) -> None:
     case, state = CASES[name], published(name)
     stored = {f"module.{key}": value for key, value in state.items()} if parallel else state
@@ -300,7 +313,7 @@ def altered() -> Iterator[tuple[str, dict[str, Any], str]]:
     half = {(f"module.{k}" if "conv" in k else k): v for k, v in state.items()}
     yield "halfway", half, "'module.backbone.conv1.weight' is not part"
     yield "number for a name", {**state, 3: torch.zeros(1)}, "no state dict where one belongs"
-    yield "another", published("deepfakebench/resnet34"), "is not part of it"
+    yield "another", published("deepfakebench/meso4Inception"), "is not part of it"
     yield "wrapped", {"state_dict": state}, "'state_dict' is not part of it"
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dfdetect.errors import UsageError
-from dfdetect.media import DecodeLimits, FrameSampler, probe
+from dfdetect.media import DecodeLimits, FrameSampler, decoding_threads, probe
 from dfdetect.media.packets import Tally, scan_packets
 from dfdetect.media.sampler import nearest
 from dfdetect.media.source import opened_video
@@ -310,3 +310,28 @@ def test_real_clips_match_a_selection_from_everything(
     assert not by_index
     assert not skipped
     assert [f.index for f in frames] == [(2 * k + 1) * n_seen // 64 for k in range(32)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_leaving_frames_out_changes_nothing_in_a_damaged_clip(
+    sampled: Sampled,
+    seed: int,
+    clips: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = clips.write_clip(tmp_path / "clip.mp4", 120)
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    # the pictures lie in the middle; header and index stay whole
+    for place in rng.integers(len(content) // 4, 3 * len(content) // 4, 1 + 2 * seed):
+        content[place] ^= 0x55
+    path.write_bytes(content)
+    with decoding_threads(1):
+        quick, quick_summary = sampled(path, count=9)
+        monkeypatch.setattr("dfdetect.media.sampler._CERTAIN", ())
+        plain, plain_summary = sampled(path, count=9)
+    assert quick_summary == plain_summary
+    assert [f.index for f in quick] == [f.index for f in plain]
+    for one, other in zip(quick, plain, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)

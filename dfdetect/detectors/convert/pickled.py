@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,7 +75,9 @@ def read_pickled(*places: str) -> Callable[[Path], State]:
 def _unpickled(source: Path) -> Mapping[Any, Any]:
     allowed: list[Any] = [(_Left, name) for name in _NUMPY]
     try:
-        with torch.serialization.safe_globals(allowed):
+        # torch warns of what is then refused
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(source, map_location="cpu", weights_only=True)
     except BROKEN as error:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
