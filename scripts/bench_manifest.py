@@ -78,7 +78,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     arguments = parser.parse_args()
     timed("imports", lambda: None)
-    videos = timed(f"{arguments.rows:,} rows into columns", lambda: Videos.of(generated(arguments.rows)))
+    videos = timed(
+        f"{arguments.rows:,} rows into columns", lambda: Videos.of(generated(arguments.rows))
+    )
     videos = timed(
         "split by hash of related videos", lambda: assign_splits(videos, SplitRule("hash", seed=1))
     )
@@ -97,8 +99,16 @@ def main() -> int:
         print(f"{'':4}{path.stat().st_size / 2**20:.0f} MiB on disk")
         read = timed("read Parquet and check it", lambda: Manifest.read(path))
     assert read.rows == videos
-    timed("index by id and look 10,000 up", lambda: [videos.by_id[f"made/{n:08d}"] for n in range(0, arguments.rows, arguments.rows // 10_000)])
-    test = timed("filter: test fakes of one method", lambda: videos.where(split="test", method="method3"))
+    timed(
+        "index by id and look 10,000 up",
+        lambda: [
+            videos.by_id[f"made/{n:08d}"]
+            for n in range(0, arguments.rows, arguments.rows // 10_000)
+        ],
+    )
+    test = timed(
+        "filter: test fakes of one method", lambda: videos.where(split="test", method="method3")
+    )
     print(f"{'':4}{len(test):,} rows")
     timed("count by split, method and label", manifest.counts)
     timed("draw 100,000 balanced rows", lambda: draw(videos, 100_000, seed=0))

@@ -226,7 +226,9 @@ def train(settings: FitSettings, command: str) -> float:
     result = fit(settings, command)
     if not result.finished:
         say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
-    say(f"selected on {settings.validation.split}: step {result.best_step}, mean video AUC {result.best_auc:.4f}")
+    say(
+        f"selected on {settings.validation.split}: step {result.best_step}, mean video AUC {result.best_auc:.4f}"
+    )
     if result.not_calibrated:
         say(f"not calibrated: {result.not_calibrated}")
     say(f"checkpoint: {result.checkpoint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 EXIT_FAULT = 1
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def printable(text: str) -> str:
@@ -84,8 +87,14 @@ def report_error(error: Exception, *, debug: bool) -> int:
     if isinstance(error, DfdetectError):
         note(f"dfdetect: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+        # told by a write, which knows no name
+        note(
+            f"dfdetect: nothing more can be written ({error.strerror}); make room and run it again"
+        )
+        return UsageError.exit_code
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        # a full disk, a name that is too long, a folder that may not be entered
+        # a name that is too long, a folder that may not be entered
         place = str(error.filename)
         note(f"dfdetect: {place!r} cannot be used ({error.strerror}); check it and its permissions")
         return UsageError.exit_code

@@ -8,10 +8,9 @@ most, and ends in the same store as one that was not.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdetect.data.claim import alone_in, claim
 from dfdetect.data.engines import Engine, LocalEngine
 from dfdetect.data.manifest import Manifest
 from dfdetect.data.pieces import (
@@ -34,13 +34,15 @@ from dfdetect.data.pieces import (
     sweep,
 )
 from dfdetect.data.schedule import Schedule
-from dfdetect.data.shards import CROPS, RECORD, CropRow, CropStore
+from dfdetect.data.shards import CROPS, CropRow, CropStore
 from dfdetect.data.tables import TableHeader, read_header, read_table, write_parts
 from dfdetect.data.video_crops import KEEP, Cutter
 from dfdetect.data.videos import Videos
 from dfdetect.errors import ContractError, UsageError
+from dfdetect.faces.crop import check_policy
+from dfdetect.faces.finder import FINDERS
 from dfdetect.media import FrameSampler
-from dfdetect.provenance import canonical_json, sha256_value, written_whole
+from dfdetect.provenance import sha256_value
 from dfdetect.types import CropPolicy
 
 __all__ = ["CropRow", "CropStore", "ExtractProgress", "ExtractSummary", "extract_crops"]
@@ -117,10 +119,11 @@ def extract_crops(
     no picture. With `reuse_boxes` forgeries take over the faces of originals they line up with.
 
     Raises:
-        UsageError: The settings do not fit together, or no video at all is below `data_root`.
+        UsageError: The settings do not fit together, no video at all is below `data_root`, or
+            another run is writing to `out`.
         ContractError: `out` holds crops of other settings or of another manifest.
     """
-    finder = _checked_finder(policy, finder, faces, landmarks=landmarks)
+    finder = _checked_finder(policy, finder, faces, min_side_px, landmarks=landmarks)
     reuses = reuse_boxes and policy.name != "whole"
     cutter = Cutter(policy, sampler, faces, landmarks, min_side_px, reuses)
     settings = _settings(cutter, finder, finder_options, shard_frames, manifest)
@@ -129,21 +132,32 @@ def extract_crops(
     units = tuple(_units(manifest.rows, sampler, shard_frames))
     if not (out / "crops.parquet").exists():
         _require_videos(manifest, data_root)
-    _claim(out, settings)
-    if (out / "crops.parquet").exists():
-        return _finished(job, units, len(units), len(manifest.rows), len(manifest.rows))
-    sweep(job)
-    manifest.write(out / "manifest.parquet")
-    run = _Run(job, manifest.rows, units, progress)
-    n_units_kept, n_videos_kept = run.take_stock()
-    run.cut(engine)
-    _merge(job, units, manifest, run.tally)
-    return _finished(job, units, n_units_kept, len(manifest.rows), n_videos_kept)
+    with alone_in(out):
+        claim(out, settings)
+        if (out / "crops.parquet").exists():
+            return _finished(job, units, len(units), len(manifest.rows), len(manifest.rows))
+        sweep(job)
+        manifest.write(out / "manifest.parquet")
+        run = _Run(job, manifest.rows, units, progress)
+        n_units_kept, n_videos_kept = run.take_stock()
+        try:
+            run.cut(engine)
+        finally:
+            # of an interrupted run only whole pieces stay
+            sweep(job)
+        _merge(job, units, manifest, run.tally)
+        return _finished(job, units, n_units_kept, len(manifest.rows), n_videos_kept)
 
 
 def _checked_finder(
-    policy: CropPolicy, finder: str | None, faces: str, *, landmarks: bool
+    policy: CropPolicy, finder: str | None, faces: str, min_side_px: float, *, landmarks: bool
 ) -> str | None:
+    # all of it before the folder is claimed, which keeps out settings other than these
+    check_policy(policy)
+    if finder is not None:
+        FINDERS.get(finder)
+    if not min_side_px >= 0:
+        raise UsageError(f"min_side_px={min_side_px} is no size; give 0 or more")
     if faces not in KEEP:
         raise UsageError(f"unknown faces={faces!r}; choose one of {', '.join(KEEP)}")
     if policy.name == "whole":
@@ -275,27 +289,6 @@ def _require_videos(manifest: Manifest, data_root: Path) -> None:
         raise UsageError(
             f"none of the {len(manifest.rows)} videos of the manifest is below {data_root} (the "
             f"first: {manifest.rows[0].path}); give the data_root that it was indexed with"
-        )
-
-
-def _claim(out: Path, settings: Mapping[str, Any]) -> None:
-    record = out / RECORD
-    wanted = json.loads(canonical_json(settings))
-    if not record.exists():
-        if (out / "crops.parquet").exists():
-            raise ContractError(f"{out} holds a crop store without {RECORD}; give another out=…")
-        with written_whole(record) as part:
-            part.write_text(json.dumps(wanted, indent=2, sort_keys=True) + "\n")
-        return
-    try:
-        found = json.loads(record.read_text())
-    except ValueError:
-        found = {}
-    differing = sorted(key for key in wanted if found.get(key) != wanted[key])
-    if differing:
-        raise ContractError(
-            f"{out} holds crops made with another {', '.join(differing)}; give another out=…, or "
-            f"remove them with `rm -r {out}`"
         )
 
 

@@ -13,7 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfdetect.data.datasets.base import DatasetAdapter, DatasetEntry, Misnamed, check_entry
+from dfdetect.data.datasets.base import (
+    CONTROLS,
+    DatasetAdapter,
+    DatasetEntry,
+    Misnamed,
+    check_entry,
+)
 from dfdetect.data.splits import SplitRule, assign_splits, require_no_leak
 from dfdetect.data.tables import TableHeader, content_hash, read_table, write_table
 from dfdetect.data.videos import MANIFEST, ManifestRow, Videos
@@ -168,6 +174,8 @@ def _with_text_name(item: DatasetEntry | Misnamed) -> DatasetEntry | Misnamed:
     # a disk may hold names that no table or no other system can: they cost one video each
     if "\\" in item.path:
         return Misnamed(item.path, "its name holds a backslash; rename it")
+    if CONTROLS & set(item.path):
+        return Misnamed(item.path, "its name holds a line break or the like; rename it")
     try:
         item.path.encode()
     except UnicodeEncodeError:

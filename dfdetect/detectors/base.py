@@ -13,6 +13,9 @@ from dfdetect.types import Calibration, CropPolicy
 
 FORMAT_VERSION = 1
 
+ORACLE = "oracle"
+"""The fact in a header's provenance that weights were selected on another split than val."""
+
 Scalar: TypeAlias = str | int | float | bool | None
 Setting: TypeAlias = Scalar | tuple[Scalar, ...]
 RGB: TypeAlias = tuple[float, float, float]

@@ -55,12 +55,14 @@ class Detector(nn.Module):
     None in their places; a run's resumable state holds them. `no_onnx` says why a network cannot
     be exported to ONNX, and is empty where it can. `check_kwargs` are constructor arguments of a
     lighter network of the same kind, for checks that would take minutes with the default one.
+    `loss_floor` is the least that the loss of the verdict can be, 0 unless the method says more.
     """
 
     not_stored: ClassVar[frozenset[str]] = frozenset()
     training_only: ClassVar[frozenset[str]] = frozenset()
     no_onnx: ClassVar[str] = ""
     check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({})
+    loss_floor: ClassVar[float] = 0.0
 
     def __init__(self, preprocess: Preprocess) -> None:
         """Remember how crops are prepared for this network."""

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS, create_detector
 from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
-from dfdetect.detectors.losses import total_loss
+from dfdetect.detectors.losses import LossTerm, total_loss
 from dfdetect.detectors.network import Detector, TrainingBatch
 from dfdetect.errors import ContractError
 
 TOLERANCE = 1e-5
+LEARNED = 0.05
+"""How near its floor a loss must come before a batch counts as learned by heart."""
 
 
 def check_detector(name: str, **kwargs: Setting) -> None:
@@ -55,6 +57,96 @@ def check_detector(name: str, **kwargs: Setting) -> None:
     _check_round_trip(name, network, pixels)
 
 
+def overfit_detector(
+    name: str, steps: int = 100, learning_rate: float = 1e-3, **kwargs: Setting
+) -> tuple[float, ...]:
+    """Teach a registered detector one small batch by heart, as only a sound method can.
+
+    The batch is noise, with all that `needs` asks for; Adam goes down the sum of the detector's own
+    loss terms. What is looked at is the term that teaches the verdict: `bce` where there is one,
+    else the first. It must come within `LEARNED` of the detector's `loss_floor`, and then, in
+    evaluation, with the batch's own statistics in its batch norms, every logit must have its face's
+    sign. Nothing random is left: weights and dropout come from a seed, the caller's stays as it is.
+
+    Args:
+        name: A name in `DETECTORS`.
+        steps: At most so many; it ends once the loss is where it should be.
+        learning_rate: Adam's.
+        kwargs: Arguments of its constructor, on top of its `check_kwargs`.
+
+    Returns:
+        The verdict's loss before each step, and at the end.
+
+    Raises:
+        ContractError: The loss did not come down, or logits in evaluation say something else.
+        UsageError: There is no such detector, or it cannot be made so.
+
+    Example:
+        >>> losses = overfit_detector("meso4", size=64)
+        >>> losses[-1] < LEARNED
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = create_detector(name, **{**DETECTORS.get(name).check_kwargs, **kwargs})
+        batch = _training_batch(network)
+        losses = _descent(network, batch, steps, learning_rate)
+        goal = network.loss_floor + LEARNED
+        _require(
+            name,
+            losses[-1] < goal,
+            f"{steps} steps on one batch take its loss from {losses[0]:.3f} to {losses[-1]:.3f} "
+            f"only, not below {goal:.3f}",
+        )
+        _settle_statistics(network, batch.pixels)
+        with torch.inference_mode():
+            right = (network(batch.pixels) > 0) == (batch.labels > 0)
+    n_wrong = int((~right).sum())
+    _require(name, n_wrong == 0, f"it learned a batch, but judges {n_wrong} of its faces wrong")
+    return losses
+
+
+def _descent(
+    network: Detector, batch: TrainingBatch, steps: int, learning_rate: float
+) -> tuple[float, ...]:
+    learning = [each for each in network.parameters() if each.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=learning_rate)
+    # half of the way that is allowed: dropout makes single steps look better than they are
+    goal = network.loss_floor + LEARNED / 2
+    network.train()
+    losses: list[float] = []
+    for step in range(steps + 1):
+        terms = network.loss_terms(batch)
+        losses.append(float(_verdict(terms).value.detach()))
+        if step == steps or max(losses[-2:]) < goal:
+            break
+        optimizer.zero_grad()
+        torch.autograd.backward(total_loss(terms))
+        optimizer.step()
+    return tuple(losses)
+
+
+def _verdict(terms: tuple[LossTerm, ...]) -> LossTerm:
+    return next((term for term in terms if term.name == "bce"), terms[0])
+
+
+def _settle_statistics(network: Detector, pixels: Tensor) -> None:
+    """Leave a network in evaluation, its batch norms with the statistics of these pixels alone."""
+    network.eval()
+    for norm in _norms(network):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        network(pixels)
+    network.eval()
+
+
+def _norms(network: Detector) -> list[nn.modules.batchnorm._BatchNorm]:
+    norms = nn.modules.batchnorm._BatchNorm
+    return [each for each in network.modules() if isinstance(each, norms)]
+
+
 def _require(name: str, holds: bool, complaint: str) -> None:
     if not holds:
         raise ContractError(f"detector {name!r} breaks the contract: {complaint}")
@@ -71,9 +163,7 @@ def _check_outline(name: str, kwargs: dict[str, Setting]) -> None:
 def _check_gradients(name: str, network: Detector, pixels: Tensor) -> None:
     # statistics of these pixels alone: with others a deep untrained network answers with zeros, or
     # so wildly that rounding decides its logits
-    norms = [
-        each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
-    ]
+    norms = _norms(network)
     for norm in norms:
         norm.momentum = None
     logits = network.train()(pixels)

@@ -13,7 +13,7 @@ from dfdetect.data.crops import CropRow, CropStore
 from dfdetect.data.shards import CROPS, OK
 from dfdetect.data.tables import content_hash, read_table
 from dfdetect.data.videos import ManifestRow
-from dfdetect.detectors.base import LoadedDetector
+from dfdetect.detectors.base import ORACLE, LoadedDetector
 from dfdetect.detectors.score import CropBatch, clip_key, score
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.evaluation.measure import CLIP, FRAME, LEVEL, MeasurePlan, gather_samples, measure
@@ -84,6 +84,9 @@ def evaluate(
     frames = detector.header.frames
     settings = _settings(plan, split, how, video_rule, min_faces)
     settings += (("frames", frames),) if frames > 1 else ()
+    # what a table's title must say: these weights were chosen by what they are measured on
+    oracle = dict(detector.header.provenance).get(ORACLE)
+    settings += ((ORACLE, oracle),) if oracle else ()
     AGGREGATES.get(how)
     videos = _videos_of(stores, split)
     items = _items(_crops_of(stores, split, detector), frames)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dfdetect.data.tables import TableContract, TableHeader, read_table, write_table
+from dfdetect.detectors.base import ORACLE
 from dfdetect.provenance import RunRecord, environment, written_whole
 from dfdetect.types import FaceScore
 
@@ -100,6 +101,11 @@ class EvaluationResult:
     settings: tuple[tuple[str, str | int | float], ...]
     config_hash: str
 
+    @property
+    def oracle(self) -> str:
+        """What the weights say of having been selected on the split they are measured on, or ''."""
+        return str(dict(self.settings).get(ORACLE, ""))
+
     def value(
         self,
         metric: str,
@@ -132,7 +138,8 @@ class EvaluationResult:
     def headline(self) -> tuple[str, ...]:
         """Return a line for each dataset and method: its AUC by video, with interval and counts."""
         return tuple(
-            f"{row.dataset}, {row.method}: AUC by video {row.value:.3f}{_interval(row, 3)}, "
+            f"{_mark(self)}{row.dataset}, {row.method}: "
+            f"AUC by video {row.value:.3f}{_interval(row, 3)}, "
             f"{row.n_real} genuine and {row.n_fake} fake, {row.n_skipped} skipped"
             for row in self.rows
             if (row.metric, row.unit) == ("auc", "video")
@@ -199,11 +206,11 @@ def read_results(path: Path) -> tuple[tuple[ResultRow, ...], TableHeader]:
 
 def markdown(result: EvaluationResult) -> str:
     """Return the results as a readable page: one table a dataset and unit, then what they mean."""
-    lines = ["# Results", ""]
+    lines = [f"# Results{f' (oracle: {_cell(result.oracle)})' if result.oracle else ''}", ""]
     places = dict.fromkeys((row.dataset, row.unit) for row in result.rows)
     for dataset, unit in places:
         rows = [row for row in result.rows if (row.dataset, row.unit) == (dataset, unit)]
-        lines += [f"## {_cell(dataset)}, by {unit}", "", *_table(rows), ""]
+        lines += [f"## {_mark(result)}{_cell(dataset)}, by {unit}", "", *_table(rows), ""]
     lines += [
         "EER is interpolated where FNR = FPR; `eer_nearest` is the FPR at the nearest ROC point. "
         "AP counts fakes as positive and depends on their share. `accuracy` and "
@@ -227,6 +234,10 @@ def markdown(result: EvaluationResult) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _mark(result: EvaluationResult) -> str:
+    return "oracle: " if result.oracle else ""
 
 
 def _table(rows: Sequence[ResultRow]) -> list[str]:

@@ -27,6 +27,8 @@ ARCFACE_POINTS: tuple[Point, ...] = (
     (70.7299, 92.2041),
 )
 
+POLICIES = ("square", "aligned", "whole")
+
 SHARPNESS_SIZE = 128  # the size at which faces are compared for blur
 
 # A square beyond the frame is assembled pixel by pixel; a larger one is thinned out to this first,
@@ -105,6 +107,22 @@ def aligned_crop(image: Image, landmarks: Sequence[Point], scale: float, size: i
         borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(warped, dtype=np.uint8)
+
+
+def check_policy(policy: CropPolicy) -> None:
+    """Raise when no face can be cut out by a policy.
+
+    Raises:
+        UsageError: Its name is unknown, its scale is not above 0 or its size not 1 to 4096.
+    """
+    if policy.name not in POLICIES:
+        raise _unknown(policy)
+    if not 0 < policy.scale < math.inf:
+        raise UsageError(f"a crop of scale {policy.scale} shows nothing; give a scale above 0")
+    if not 1 <= policy.size <= LARGEST_ASSEMBLED:
+        raise UsageError(
+            f"a crop cannot be {policy.size} pixels wide; give a size of 1 to {LARGEST_ASSEMBLED}"
+        )
 
 
 def crop_face(image: Image, face: Face, policy: CropPolicy) -> Image:
@@ -263,4 +281,4 @@ def _resized(image: Image, width: int, height: int) -> Image:
 
 
 def _unknown(policy: CropPolicy) -> UsageError:
-    return UsageError(f"unknown crop policy {policy.name!r}; use square, aligned or whole")
+    return UsageError(f"unknown crop policy {policy.name!r}; use {', '.join(POLICIES)}")

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
-from dfdetect.data.training_items import TrainingItem, TrainingItems
 from dfdetect.data.crops import CropStore
+from dfdetect.data.training_items import TrainingItem, TrainingItems
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import UsageError
 from dfdetect.training.module import Given

@@ -12,6 +12,7 @@ import lightning
 import numpy as np
 
 from dfdetect.data.crops import CropStore
+from dfdetect.detectors.base import ORACLE
 from dfdetect.detectors.checkpoint import make_header, save_checkpoint
 from dfdetect.provenance import written_whole
 from dfdetect.training.module import DetectorModule
@@ -29,7 +30,6 @@ from dfdetect.training.validation import (
 )
 
 NOTES = "validation.jsonl"
-ORACLE = "oracle"
 
 
 class Keeper(lightning.Callback):

@@ -224,7 +224,9 @@ def test_a_store_of_other_settings_is_refused(tmp_path: Path) -> None:
     again = extract_whole(manifest, data, store)
     assert (again.n_units, again.n_units_kept) == (1, 1)
     before = content_of(store)
-    with pytest.raises(ContractError, match=r"another cutter, finder; .*rm -r"):
+    with pytest.raises(
+        ContractError, match=r"another finder, policy\.name, policy\.scale, .*rm -r"
+    ):
         extract_crops(
             manifest, data, store, SQUARE, FrameSampler(), finder="onnx", landmarks=False,
             shard_frames=8,
@@ -244,6 +246,19 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         extract_crops(*run, WHOLE, FrameSampler(), faces="biggest")
     with pytest.raises(UsageError, match="needs a face finder"):
         extract_crops(*run, SQUARE, FrameSampler(), finder=None)
+    for policy, fault in (
+        (CropPolicy("tight", 1.0, 64), "unknown crop policy 'tight'"),
+        (CropPolicy("square", 0.0, 64), r"scale 0\.0"),
+        (CropPolicy("square", 1.3, 0), "0 pixels wide"),
+        (CropPolicy("square", 1.3, 100_000), "100000 pixels wide"),
+    ):
+        with pytest.raises(UsageError, match=fault):
+            extract_crops(*run, policy, FrameSampler())
+    with pytest.raises(UsageError, match="unknown face finder 'onxx'"):
+        extract_crops(*run, SQUARE, FrameSampler(), finder="onxx")
+    with pytest.raises(UsageError, match="min_side_px=-3"):
+        extract_crops(*run, SQUARE, FrameSampler(), min_side_px=-3)
+    # a folder that a mistake had claimed would refuse the run that mends it
     assert not (tmp_path / "store").exists()
 
 

@@ -188,6 +188,8 @@ def test_unknown_names_and_options_are_refused() -> None:
         create_dataset("ffp")
     with pytest.raises(UsageError, match="no option 'colour'; it knows csv"):
         create_dataset("folder", colour="red")
+    with pytest.raises(UsageError, match=r"options\.compressions=\[c23\]"):
+        create_dataset("ffpp", compressions="c23")
 
 
 GOOD = DatasetEntry("a/b.mp4", "b", 1, "swap", ("b",), original="a", mask="masks/b.mp4")
@@ -203,7 +205,7 @@ GOOD = DatasetEntry("a/b.mp4", "b", 1, "swap", ("b",), original="a", mask="masks
         ({"path": "a\\b.mp4"}, "not POSIX"),
         ({"mask": "/a.mp4"}, "absolute"),
         ({"mask": "masks\\b.mp4"}, "not POSIX"),
-        ({"name": ""}, "empty name"),
+        ({"name": ""}, "no plain path"),
         ({"label": 2}, "label 2"),
         ({"split": "dev"}, "split 'dev'"),
         ({"source_ids": ()}, "no source id"),

@@ -235,6 +235,40 @@ def test_a_store_that_lost_its_videos_is_no_store_of_missing_ones(tmp_path: Path
         extract_whole(manifest, tmp_path / "data", out)
 
 
+def test_a_second_run_into_a_folder_is_refused_while_the_first_writes(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 3)
+    run = (manifest, tmp_path / "data", tmp_path / "store")
+
+    class Two:
+        def run(self, work: Any, tasks: Any) -> Any:
+            with pytest.raises(UsageError, match="another run is writing"):
+                extract_whole(*run)
+            return LocalEngine().run(work, tasks)
+
+    assert extract_whole(*run, engine=Two()).n_rows == 3
+    assert extract_whole(*run).n_videos_kept == 3
+
+
+def test_an_interrupted_run_leaves_no_temporary_file(tmp_path: Path) -> None:
+    manifest = lay_pictures(tmp_path / "data", 12)
+    out = tmp_path / "store"
+    (out / "parts" / "000000").mkdir(parents=True)
+
+    class Torn:
+        def run(self, work: Any, tasks: Any) -> Any:
+            yield work(next(iter(tasks)))
+            # as a worker leaves it that is killed while it writes
+            (out / "parts" / "000000" / ".00000001.0.tar.x.part").touch()
+            (out / "parts" / "000000" / "00000001.0.tar").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_whole(manifest, tmp_path / "data", out, engine=Torn())
+    left = sorted(path.name for path in (out / "parts" / "000000").iterdir())
+    assert [name.partition(".")[0] for name in left] == ["00000000", "00000000"]
+    assert extract_whole(manifest, tmp_path / "data", out).n_videos_kept == 1
+
+
 def test_a_store_that_other_machines_do_not_see_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_csv_paths_start_from_the_root_or_from_the_csv(tmp_path: Path) -> None:
             "line 2 names //nas/clips/a.png, ",
         ),
         ("", UsageError, "no column path"),
+        ("file,label\na.png,0\n,1\n", ContractError, "line 3 names no file"),
     ],
 )
 def test_a_faulty_csv_is_refused_with_its_line(
@@ -139,3 +140,44 @@ def test_a_list_from_windows_makes_a_manifest_that_is_read_anywhere(tmp_path: Pa
     manifest = build_manifest(dataset, root, SplitRule("given"))
     assert manifest.problems == ()
     assert manifest.rows.column("path").to_pylist() == ["deep/fake/b.png", "deep/real/a.png"]
+
+
+def test_linked_folders_are_entered_and_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    root = lay(tmp_path / "data", "real/a.png", "fake/b.png")
+    lay(tmp_path / "elsewhere", "c.png")
+    (tmp_path / "elsewhere" / "d.mp4").touch()
+    (root / "real" / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "real" / "loop").symlink_to(root / "real")
+    found = by_path(create_dataset("folder"), root)
+    assert sorted(found) == ["fake/b.png", "real/a.png", "real/linked", "real/linked/d.mp4"]
+
+
+def test_a_folder_of_frames_named_as_the_video_is_one_video(tmp_path: Path) -> None:
+    root = lay(tmp_path, "real/clip.mp4/0.png", "real/clip.mp4/1.png", "fake/a.png")
+    assert sorted(by_path(create_dataset("folder"), root)) == ["fake/a.png", "real/clip.mp4"]
+
+
+@pytest.mark.parametrize("suffix", ["wmv", "3gp", "MTS", "flv", "gif"])
+def test_less_usual_containers_are_not_dropped(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / f"clip.{suffix}").touch()
+    assert len(by_path(create_dataset("folder"), tmp_path)) == 1
+
+
+def test_a_list_with_semicolons_as_some_spreadsheets_write_it(tmp_path: Path) -> None:
+    entries = read_csv(tmp_path, 'file;label;source_ids\na.png;0;"x;y"\n')
+    assert entries["a.png"].source_ids == ("a", "x", "y")
+
+
+def test_a_name_with_a_line_break_costs_one_video(tmp_path: Path) -> None:
+    root = lay(tmp_path, "real/a.png", "real/line\nbreak.png", "fake/b.png")
+    manifest = build_manifest(create_dataset("folder"), root, SplitRule("all:test"))
+    assert [row.path for row in manifest.rows] == ["fake/b.png", "real/a.png"]
+    assert [problem.status for problem in manifest.problems] == ["misnamed"]
+
+
+def test_a_listed_name_that_no_shard_can_hold_is_refused(tmp_path: Path) -> None:
+    lay(tmp_path, "a.png")
+    (tmp_path / "list.csv").write_text("file,label,video\na.png,0,x/../y\n")
+    with pytest.raises(ContractError, match=r"'x/\.\./y' .*no plain path"):
+        build_manifest(create_dataset("folder", csv="list.csv"), tmp_path, SplitRule("all:test"))

@@ -291,9 +291,9 @@ def test_a_face_without_points_has_none_in_its_crop() -> None:
 
 def test_unknown_policy_is_answered(portrait: np.ndarray) -> None:
     policy = CropPolicy("oval")
-    with pytest.raises(UsageError, match="square, aligned or whole"):
+    with pytest.raises(UsageError, match="use square, aligned, whole"):
         crop_face(portrait, face_at(), policy)
-    with pytest.raises(UsageError, match="square, aligned or whole"):
+    with pytest.raises(UsageError, match="use square, aligned, whole"):
         crop_landmarks(face_at(), policy)
 
 

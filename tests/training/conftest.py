@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from dfdetect.data.augment import AugmentSettings
-from dfdetect.data.training_items import Source
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import create_dataset
 from dfdetect.data.manifest import build_manifest
 from dfdetect.data.splits import SplitRule
+from dfdetect.data.training_items import Source
 from dfdetect.media import FrameSampler
 from dfdetect.training.settings import (
     DetectorSettings,

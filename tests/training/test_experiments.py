@@ -1,4 +1,4 @@
-"""The published recipes run: each one trains its detector, a small one of its kind, for two steps."""
+"""The published recipes run: each trains its detector, a small one of its kind, for two steps."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfdetect.data.training_items import Source
 from dfdetect.data.crops import CropStore
 from dfdetect.data.loading import CropDataset
+from dfdetect.data.training_items import Source
 from dfdetect.detectors import load_detector
 from dfdetect.detectors.checkpoint import load_checkpoint, read_header
 from dfdetect.errors import ContractError, UsageError

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from dfdetect.data.augment import AugmentSettings
-from dfdetect.data.training_items import Source, TrainingItems
 from dfdetect.data.crops import CropStore
 from dfdetect.data.manifest import Manifest
 from dfdetect.data.shards import CROPS
 from dfdetect.data.tables import read_table, write_table
+from dfdetect.data.training_items import Source, TrainingItems
 from dfdetect.data.videos import Videos
 from dfdetect.detectors import load_detector, read_header
 from dfdetect.errors import ContractError, UsageError

@@ -18,8 +18,16 @@ ORIGINAL = "original"
 
 SPLITS = ("train", "val", "test")
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".webm"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
+)
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+CONTROLS = frozenset(map(chr, (*range(32), 127)))
+"""Characters that names of videos must not hold: line breaks and the like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,7 @@ def create_dataset(name: str, /, **options: Any) -> DatasetAdapter:
     """Return a dataset adapter by its registered name.
 
     Raises:
-        UsageError: The name or one of the options is unknown.
+        UsageError: The name or one of the options is unknown, or a text was given for a list.
 
     Example:
         >>> create_dataset("folder", name="mine").name
@@ -163,6 +171,13 @@ def create_dataset(name: str, /, **options: Any) -> DatasetAdapter:
             raise UsageError(
                 f"dataset {name} has no option {option!r}; it knows {', '.join(known) or 'none'}"
             )
+    for field in dataclasses.fields(adapter):  # type: ignore[arg-type]
+        value = options.get(field.name)
+        if isinstance(field.default, tuple) and isinstance(value, str):
+            # a text would be taken for the list of its letters
+            raise UsageError(
+                f"dataset {name} takes a list there: dataset.options.{field.name}=[{value}]"
+            )
     return adapter(**options)
 
 
@@ -171,7 +186,8 @@ def check_entry(entry: DatasetEntry) -> DatasetEntry:
 
     Raises:
         ContractError: A path is absolute or leaves the root, a label is not 0 or 1, a split is
-            unknown, a name is empty, or a genuine video claims a manipulation method.
+            unknown, a name could not be that of a file in a shard, or a genuine video claims a
+            manipulation method.
     """
     paths = (entry.path, *((entry.mask,) if entry.mask is not None else ()))
     faults = {
@@ -182,7 +198,7 @@ def check_entry(entry: DatasetEntry) -> DatasetEntry:
             ".." in PurePosixPath(path).parts for path in paths
         ),
         "a path that is not POSIX": any("\\" in path for path in paths),
-        "an empty name": not entry.name or entry.name != entry.name.strip("/"),
+        "a name that is no plain path": not _is_plain(entry.name),
         f"label {entry.label!r}, wanted 0 (real) or 1 (fake)": entry.label not in (REAL, FAKE),
         f"split {entry.split!r}, wanted {', '.join(SPLITS)}": entry.split not in (*SPLITS, None),
         "no source id": not entry.source_ids,
@@ -198,3 +214,9 @@ def check_entry(entry: DatasetEntry) -> DatasetEntry:
                 "correct the list it was read from, or the adapter"
             )
     return entry
+
+
+def _is_plain(name: str) -> bool:
+    # names become those of files in shards, which no reader takes otherwise
+    parts = set(name.split("/"))
+    return not CONTROLS & set(name) and "\\" not in name and not {"", ".", ".."} & parts

@@ -19,7 +19,6 @@ import numpy as np
 from dfdetect.data.datasets.base import (
     DATASETS,
     ORIGINAL,
-    VIDEO_SUFFIXES,
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
@@ -30,6 +29,7 @@ from dfdetect.data.datasets.layouts import (
     hashes,
     required_list,
     text_lines,
+    videos_below,
     without_suffix,
     write_forged_clip,
     write_noise_clip,
@@ -94,9 +94,9 @@ class CelebDF(DatasetAdapter):
         if self.part != "test":
             tested = set(listed)
             for folder in FOLDERS:
-                for found in sorted((root / folder).rglob("*")):
+                for found in videos_below(root / folder):
                     path = found.relative_to(root).as_posix()
-                    if found.suffix.lower() in VIDEO_SUFFIXES and path not in tested:
+                    if path not in tested:
                         yield _entry(path, "train")
 
     def expected(self) -> tuple[Expected, ...]:

@@ -18,7 +18,6 @@ from dfdetect.data.datasets.base import (
     DATASETS,
     ORIGINAL,
     SPLITS,
-    VIDEO_SUFFIXES,
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
@@ -29,6 +28,7 @@ from dfdetect.data.datasets.layouts import (
     hashes,
     required_list,
     text_lines,
+    videos_below,
     videos_in,
     without_suffix,
     write_forged_clip,
@@ -100,10 +100,9 @@ class DeeperForensics(DatasetAdapter):
         if self.reals in ("sources", "both"):
             if not (root / SOURCES).is_dir():
                 raise UsageError(f"{root} holds no {SOURCES}; unpack it there")
-            for path in sorted((root / SOURCES).rglob("*")):
-                if path.suffix.lower() in VIDEO_SUFFIXES:
-                    actor = path.relative_to(root / SOURCES).parts[0]
-                    yield _real(path.relative_to(root).as_posix(), f"{ACTOR}{actor}", splits)
+            for path in videos_below(root / SOURCES):
+                actor = path.relative_to(root / SOURCES).parts[0]
+                yield _real(path.relative_to(root).as_posix(), f"{ACTOR}{actor}", splits)
 
     def expected(self) -> tuple[Expected, ...]:
         """Return the numbers of forged videos of each wanted variant and of genuine ones."""

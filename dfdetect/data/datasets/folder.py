@@ -14,14 +14,13 @@ import numpy as np
 
 from dfdetect.data.datasets.base import (
     DATASETS,
-    IMAGE_SUFFIXES,
     ORIGINAL,
     SPLITS,
-    VIDEO_SUFFIXES,
     DatasetAdapter,
     DatasetEntry,
     DatasetInfo,
 )
+from dfdetect.data.datasets.layouts import folders_below
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.provenance import sha256_file
 from dfdetect.types import FAKE, REAL
@@ -41,13 +40,13 @@ class FolderDataset(DatasetAdapter):
     and a deeper folder of pictures is one video (with `folders_are_videos=False` each picture in
     it is one). Files of the same name below `real/` and `fake/` count as one source.
 
-    With `csv` (comma or tab separated, with a header; found relative to the root or to the working
-    folder), each line is a video: a path, relative to the root or to the CSV's folder, and a
-    label. The columns are named by the options; an empty name takes the first of the usual ones
-    that is there (path: `path`, `file`; source: `source_ids`, `source_video`; the rest by their
-    own name) and only path and label must exist. `source_column` may hold several ids, separated
-    by `;`. `fake_label` is what the label column holds for a manipulated video and `real_label`
-    for a genuine one, in place of 1/0 and fake/real.
+    With `csv` (separated by commas, tabs or semicolons, with a header; found relative to the root
+    or to the working folder), each line is a video: a path, relative to the root or to the CSV's
+    folder, and a label. The columns are named by the options; an empty name takes the first of the
+    usual ones that is there (path: `path`, `file`; source: `source_ids`, `source_video`; the rest
+    by their own name) and only path and label must exist. `source_column` may hold several ids,
+    separated by `;`. `fake_label` is what the label column holds for a manipulated video and
+    `real_label` for a genuine one, in place of 1/0 and fake/real.
 
     Example:
         >>> FolderDataset(name="mine", csv="list.csv", fake_label="0", real_label="1").name
@@ -120,17 +119,12 @@ class FolderDataset(DatasetAdapter):
                 )
 
     def _videos_below(self, base: Path) -> Iterator[Path]:
-        picture_folders: set[Path] = set()
-        for path in sorted(base.rglob("*")):
-            suffix = path.suffix.lower()
-            if suffix in VIDEO_SUFFIXES:
-                yield path
-            elif suffix in IMAGE_SUFFIXES:
-                if not self.folders_are_videos or path.parent == base:
-                    yield path
-                elif path.parent not in picture_folders:
-                    picture_folders.add(path.parent)
-                    yield path.parent
+        for folder, pictures, videos in folders_below(base):
+            yield from (folder / name for name in videos)
+            if not self.folders_are_videos or folder == base:
+                yield from (folder / name for name in pictures)
+            elif pictures:
+                yield folder
 
     def _csv_path(self, root: Path) -> Path:
         candidates = (root / str(self.csv), Path(str(self.csv)))
@@ -146,7 +140,8 @@ class FolderDataset(DatasetAdapter):
         text = io.StringIO(_text_of(path), newline="")
         first = text.readline()
         text.seek(0)
-        lines = csv_module.DictReader(text, delimiter="\t" if "\t" in first else ",")
+        delimiter = next((mark for mark in "\t,;" if mark in first), ",")
+        lines = csv_module.DictReader(text, delimiter=delimiter)
         columns = self._columns(path, lines.fieldnames or ())
         seen: dict[str, str] = {}
         for line in lines:
@@ -242,6 +237,8 @@ def _text_of(path: Path) -> str:
 def _below_root(where: str, root: Path, folder: Path, cell: str) -> str:
     # lists made on Windows hold backslashes; a manifest holds POSIX paths
     cell = cell.replace("\\", "/")
+    if not PurePosixPath(cell).name:
+        raise ContractError(f"{where} names no file ({cell!r}); correct the list")
     if not (root / cell).exists() and (folder / cell).exists():
         try:
             return (folder / cell).resolve().relative_to(root.resolve()).as_posix()

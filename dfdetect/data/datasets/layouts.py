@@ -26,16 +26,28 @@ def videos_in(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def videos_below(base: Path) -> Iterator[Path]:
+    """Yield the videos at any depth below a folder, sorted; nothing when it is not there."""
+    yield from sorted(place / name for place, _, videos in folders_below(base) for name in videos)
+
+
 def folders_below(
     base: Path, ignored: Sequence[str] = ()
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yield every folder at or below `base`, with the names of its pictures and of its videos.
 
-    All are sorted. Folders named as one of `ignored` are left out with all that lies in them;
-    nothing is yielded when `base` is not there.
+    All are sorted. Links are followed, but none to a folder that it lies in. Folders named as one
+    of `ignored` are left out with all that lies in them; nothing is yielded when `base` is not
+    there.
     """
     for place, folders, files in os.walk(base, followlinks=True):
-        folders[:] = sorted(set(folders) - set(ignored))
+        # a link may lead to a folder above it, and so on without an end
+        above = {os.path.realpath(place), *map(str, Path(os.path.realpath(place)).parents)}
+        folders[:] = sorted(
+            name
+            for name in set(folders) - set(ignored)
+            if os.path.realpath(f"{place}/{name}") not in above
+        )
         suffixes = {name: PurePosixPath(name).suffix.lower() for name in sorted(files)}
         pictures = [name for name, suffix in suffixes.items() if suffix in IMAGE_SUFFIXES]
         videos = [name for name, suffix in suffixes.items() if suffix in VIDEO_SUFFIXES]
