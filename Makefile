@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# a process for each core, each file of tests in one of them: PYTEST_ARGS= for one after the other
+PYTEST_ARGS ?= -n auto --dist loadfile
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test check notebooks wheel clean
@@ -18,7 +20,7 @@ demo: $(READY)  ## two made-up clips, analysed, with a report for each
 	$(BIN)/dfdetect demo --out demo-report
 
 test: $(READY)  ## the test suite, network blocked
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(READY)  ## style, types and the import layers
 	$(BIN)/ruff check .

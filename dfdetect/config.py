@@ -178,11 +178,24 @@ def schema(settings: type) -> type:
     """Return the OmegaConf schema of a settings dataclass: same names and types, no values.
 
     The settings classes are frozen, which OmegaConf would take for read-only, and may have
-    defaults, which would hide a value that the YAML forgot; so the schema is derived.
+    defaults, which would hide a value that the YAML forgot; so the schema is derived. Members of
+    lists keep their defaults: they are written by hand, on the command line too.
     """
+    return _derived(settings, listed=False)
+
+
+def _derived(settings: type, *, listed: bool) -> type:
     hints = typing.get_type_hints(settings)
     fields = [
-        (field.name, _schema_type(hints[field.name]), dataclasses.field(default=MISSING))
+        (
+            field.name,
+            _schema_type(hints[field.name]),
+            dataclasses.field(
+                default=field.default
+                if listed and field.default is not dataclasses.MISSING
+                else MISSING
+            ),
+        )
         for field in dataclasses.fields(settings)
     ]
     return dataclasses.make_dataclass(f"{settings.__name__}Schema", fields)
@@ -193,7 +206,10 @@ def _schema_type(hint: Any) -> Any:
         return schema(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple and arguments[-1] is Ellipsis:
-        return list[_schema_type(arguments[0])]  # type: ignore[misc]
+        member = arguments[0]
+        if dataclasses.is_dataclass(member) and isinstance(member, type):
+            return list[_derived(member, listed=True)]  # type: ignore[misc]
+        return list[_schema_type(member)]  # type: ignore[misc]
     if origin in (typing.Union, types.UnionType):
         # omegaconf has no other way to write a union that is put together here
         return typing.Union[tuple(map(_schema_type, arguments))]  # noqa: UP007

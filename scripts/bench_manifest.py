@@ -85,7 +85,8 @@ def main() -> int:
         "split by hash of related videos", lambda: assign_splits(videos, SplitRule("hash", seed=1))
     )
     leaks = timed("leak check, clean", lambda: leak_check(videos))
-    assert not leaks, leaks[0]
+    if leaks:
+        raise SystemExit(f"a split by groups leaks: {leaks[0]}")
     torn = np.asarray(videos.column("split").to_pylist(), dtype=object)
     torn[::100_000] = np.where(torn[::100_000] == "test", "train", "test")
     planted = videos.with_column("split", torn.tolist())
@@ -98,7 +99,8 @@ def main() -> int:
         timed("write Parquet", lambda: manifest.write(path))
         print(f"{'':4}{path.stat().st_size / 2**20:.0f} MiB on disk")
         read = timed("read Parquet and check it", lambda: Manifest.read(path))
-    assert read.rows == videos
+    if read.rows != videos:
+        raise SystemExit("what was read is not what was written")
     timed(
         "index by id and look 10,000 up",
         lambda: [

@@ -1,6 +1,7 @@
 """What training waits for: pairs blended and pictures augmented in a second, one core or a GPU.
 
 python scripts/bench_train.py [PART …] [--repeats N] [--batch N] [--device DEVICE] [--check]
+                              [--crops DIR] [--detector NAME] [--steps N] [--workers N]
 
 Without arguments every part runs. Each variant has a fresh process with one thread on one core,
 turn by turn with the others of its part; the best of --repeats runs is stated. Seconds are the
@@ -13,6 +14,11 @@ core's own, those of a GPU pass on the wall.
            share of time that the GPU was busy as nvidia-smi saw it
   augment  milliseconds of single operations at 224 pixels, ours on OpenCV and torchvision's v2 on
            uint8 tensors, and of the whole of configs/augment/platform.yaml
+  train    faces a second of the data alone (decoded, blended, augmented), of the step alone
+           (forward, backward, optimiser) and of both together, with the share of the time in which
+           the step waited for data: dataset fakes, SBI one sample at a time in --workers processes,
+           and SBI in batches on --device. Here seconds are those of the wall; without --crops the
+           faces of generated clips are taken
 
 With --check a missed target makes the exit code 1: at least 100 pairs a second, 3 times the plain
 version, and on a GPU 20 times one core.
@@ -22,17 +28,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from plain_blend import plain_self_blend
-from yardstick import pin, run_fresh
+from yardstick import gpu_load, pin, run_fresh
 
 MIN_PAIRS, MIN_OVER_PLAIN, MIN_GPU_OVER_CORE = 100.0, 3.0, 20.0
 PAIR_SIDE, CROP_SIDE, PICTURE_SIDE = 256, 256, 224
@@ -49,10 +54,14 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=64, help="pictures of a batch on a GPU")
+    parser.add_argument("--batch", type=int, default=64, help="faces of a batch")
     parser.add_argument(
         "--device", help="of the batched version: cpu, cuda; all there are if left out"
     )
+    parser.add_argument("--crops", type=Path, help="train: a crop store of one dataset")
+    parser.add_argument("--detector", default="lite0", help="train: a file of configs/detector")
+    parser.add_argument("--steps", type=int, default=10, help="train: batches that are timed")
+    parser.add_argument("--workers", type=int, default=1, help="train: processes for the data")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     told = parser.parse_args(arguments)
@@ -189,32 +198,9 @@ def _batch(device: str, batch: int) -> dict[str, float]:
         if device != "cpu":
             torch.cuda.synchronize()
 
-    with _gpu_load(device) as loads:
+    with gpu_load(device) as loads:
         rate = _rate(work, n) if device == "cpu" else _rate(work, 20 * n, time.perf_counter)
     return {"pairs_s": rate, **({"busy": float(np.median(loads))} if loads else {})}
-
-
-@contextmanager
-def _gpu_load(device: str) -> Iterator[list[float]]:
-    """Ask nvidia-smi a few times a second how busy the GPU is, in per cent."""
-    loads: list[float] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        asked = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-        while not done.wait(0.3):
-            answer = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-            loads.extend(float(line) for line in answer.splitlines()[:1] if line.strip().isdigit())
-
-    watcher = threading.Thread(target=watch)
-    if device != "cpu":
-        watcher.start()
-    try:
-        yield loads
-    finally:
-        done.set()
-        if device != "cpu":
-            watcher.join()
 
 
 # augmentation
@@ -282,10 +268,56 @@ def _operations() -> dict[str, float]:
     return figures
 
 
+# the whole step
+
+
+def _training(told: argparse.Namespace) -> list[Gate]:
+    from step_rates import KINDS, generated_store
+
+    with tempfile.TemporaryDirectory() as scratch:
+        crops = told.crops or generated_store(Path(scratch))
+        device = told.device or "cpu"
+        given = ["--crops", str(crops), "--detector", told.detector, "--device", device]
+        for name in ("batch", "steps", "workers"):
+            given += [f"--{name}", str(getattr(told, name))]
+        found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+        for _ in range(told.repeats):
+            for kind in KINDS:
+                output = run_fresh(__file__, ["--run", kind, *given]).output
+                found[kind].append(json.loads(output))
+    print(
+        f"\ntraining: {told.detector}, batches of {told.batch} faces, {told.workers} worker(s), "
+        f"{device}; faces a second on the wall"
+    )
+    print(
+        f"  {'':16s}{'data':>8s}{'blend':>8s}{'step':>8s}{'together':>10s}{'waits':>8s}{'GPU':>8s}"
+    )
+    for kind, runs in found.items():
+        # the share of waiting belongs to one run: that which others disturbed least
+        best = max(runs, key=lambda run: run["together"])
+        alone = {key: max(run[key] for run in runs) for key in ("data", "step")}
+        blend = f"{max(run['blend'] for run in runs):.0f}" if "blend" in best else "–"
+        busy = f"{best['busy']:.0f} %" if "busy" in best else "–"
+        print(
+            f"  {kind:16s}{alone['data']:8.0f}{blend:>8s}{alone['step']:8.0f}"
+            f"{best['together']:10.0f}{best['wait']:6.0f} %{busy:>8s}"
+        )
+    return []
+
+
+def _step(kind: str, told: argparse.Namespace) -> dict[str, float]:
+    # torch, Lightning and Hydra are for this part alone
+    from step_rates import Plan, step_rates
+
+    plan = Plan(told.crops, told.detector, told.batch, told.steps, told.workers, told.device)
+    return step_rates(kind, plan)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], list[Gate]]] = {
     "blend": _blending,
     "batch": _batches,
     "augment": _augmentation,
+    "train": _training,
 }
 
 VARIANTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
@@ -296,6 +328,9 @@ VARIANTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
     "cpu": lambda told: _batch("cpu", told.batch),
     "cuda": lambda told: _batch("cuda", told.batch),
     "operations": lambda _: _operations(),
+    "fakes": lambda told: _step("fakes", told),
+    "per-sample SBI": lambda told: _step("per-sample SBI", told),
+    "batched SBI": lambda told: _step("batched SBI", told),
 }
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,29 @@ def pin(n_cores: int = 1) -> None:
     # FFmpeg counts the cores that it may use, so this limits its threads, too
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n_cores:])
+
+
+@contextmanager
+def gpu_load(device: str) -> Iterator[list[float]]:
+    """Ask nvidia-smi a few times a second how busy the GPU is, in per cent; never of a CPU."""
+    loads: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        asked = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        while not done.wait(0.3):
+            answer = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+            loads.extend(float(line) for line in answer.splitlines()[:1] if line.strip().isdigit())
+
+    watcher = threading.Thread(target=watch)
+    if device != "cpu":
+        watcher.start()
+    try:
+        yield loads
+    finally:
+        done.set()
+        if device != "cpu":
+            watcher.join()
 
 
 def naive_finder() -> Any:

@@ -250,6 +250,25 @@ def augment_masked(
     return picture, np.ascontiguousarray(np.clip(covered, 0, 1), dtype=np.float32)
 
 
+def augment_marked(
+    crop: Image,
+    crop_scale: float,
+    size: int,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    landmarks: Landmarks,
+) -> tuple[Image, Floats]:
+    """Return what `augment` does, and the five points where they came to lie, (5, 2).
+
+    A mirrored face has its left eye where the right one was: the points keep their order.
+    """
+    treatment = draw_treatment(rng, settings)
+    picture = _treated([crop], crop_scale, size, treatment, [landmarks])[0]
+    share = min(1.0, treatment.scale / crop_scale)
+    points = _carried(np.asarray(landmarks, np.float64), crop.shape[0], share, treatment, size)
+    return picture, points[[1, 0, 2, 4, 3]] if treatment.flip else points
+
+
 def require_landmarks(settings: AugmentSettings, landmarks: Sequence[Landmarks]) -> None:
     """Raise UsageError where cut-outs of face parts are asked for but a face has no landmarks."""
     if settings.cutout > 0 and not all(len(points) for points in landmarks):
@@ -337,8 +356,12 @@ def _moved(
     landmarks: Landmarks, side: int, share: float, treatment: Treatment, size: int
 ) -> Floats:
     """Take a face's shape from the stored crop to the treated picture."""
+    return _carried(placed_shape(landmarks), side, share, treatment, size)
+
+
+def _carried(points: Floats, side: int, share: float, treatment: Treatment, size: int) -> Floats:
     x, y, cut = _corner(side, share, treatment.shift)
-    points = (placed_shape(landmarks) - [x, y] + 0.5) * (size / cut) - 0.5
+    points = (points - [x, y] + 0.5) * (size / cut) - 0.5
     if treatment.flip:
         points[:, 0] = size - 1 - points[:, 0]
     if treatment.angle is not None:

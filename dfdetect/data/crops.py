@@ -134,19 +134,30 @@ def extract_crops(
         _require_videos(manifest, data_root)
     with alone_in(out):
         claim(out, settings)
-        if (out / "crops.parquet").exists():
-            return _finished(job, units, len(units), len(manifest.rows), len(manifest.rows))
+        return _extracted(job, units, manifest, engine, progress)
+
+
+def _extracted(
+    job: Job,
+    units: Sequence[Unit],
+    manifest: Manifest,
+    engine: Engine,
+    progress: OnProgress | None,
+) -> ExtractSummary:
+    n_videos = len(manifest.rows)
+    if (job.out / "crops.parquet").exists():
+        return _finished(job, units, len(units), n_videos, n_videos)
+    sweep(job)
+    manifest.write(job.out / "manifest.parquet")
+    run = _Run(job, manifest.rows, units, progress)
+    n_units_kept, n_videos_kept = run.take_stock()
+    try:
+        run.cut(engine)
+    finally:
+        # of an interrupted run only whole pieces stay
         sweep(job)
-        manifest.write(out / "manifest.parquet")
-        run = _Run(job, manifest.rows, units, progress)
-        n_units_kept, n_videos_kept = run.take_stock()
-        try:
-            run.cut(engine)
-        finally:
-            # of an interrupted run only whole pieces stay
-            sweep(job)
-        _merge(job, units, manifest, run.tally)
-        return _finished(job, units, n_units_kept, len(manifest.rows), n_videos_kept)
+    _merge(job, units, manifest, run.tally)
+    return _finished(job, units, n_units_kept, n_videos, n_videos_kept)
 
 
 def _checked_finder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -21,6 +21,9 @@ from dfdetect.errors import ContractError, UsageError
 
 BYTES = "sha256:"
 EVERYWHERE = "@"
+
+# few groups may leave a split empty by chance; with more than two, one of so many seeds does not
+_SEEDS_TRIED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,12 @@ def _hashed(videos: Videos, rule: SplitRule) -> Videos:
     wanted = {split for split in SPLITS if getattr(rule, split) > 0}
     empty = sorted(wanted - set(of_group))
     if empty and len(videos):
+        seeds = (replace(rule, seed=seed) for seed in range(_SEEDS_TRIED))
+        fills = (r for r in seeds if wanted <= {_split_of(name, r) for name in groups.names})
+        better = next((f"take split.seed={r.seed}, or " for r in fills), "")
         raise UsageError(
             f"split.seed={rule.seed} leaves {', '.join(empty)} empty with {len(of_group)} "
-            "groups of related videos; try another split.seed, or keep them together with "
-            "split.strategy=all:test"
+            f"groups of related videos; {better}keep them together with split.strategy=all:test"
         )
     return videos.with_column("split", pa.array(of_group, pa.string()).take(groups.codes))
 

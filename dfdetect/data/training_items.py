@@ -14,18 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dfdetect.data.augment import AugmentSettings, augment, augment_masked
+from dfdetect.data.augment import (
+    AugmentSettings,
+    augment_clip,
+    augment_masked,
+    require_landmarks,
+)
 from dfdetect.data.blend import self_blend
 from dfdetect.data.crops import CropStore
 from dfdetect.data.groups import ClipDataset
 from dfdetect.data.loading import CropDataset
+from dfdetect.data.opacity import Blend
+from dfdetect.data.partners import Partners
 from dfdetect.data.samplers import Members
 from dfdetect.data.videos import Videos
+from dfdetect.data.xray_blend import xray_blend
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import UsageError
-from dfdetect.types import FAKE, REAL, Image
+from dfdetect.types import FAKE, REAL, Image, Point
 
 GENUINE, UNLISTED = 0, -1
+BLENDS = ("self", "xray")
 PLAIN = BatchNeeds()
 
 Mask = NDArray[np.float32]
@@ -38,12 +47,19 @@ class Source:
     """One dataset's part in the training mixture.
 
     `weight` is its share of the items, relative to the other sources; `blend_share` of its forged
-    faces are self-blends of genuine ones. A dataset without fakes has nothing else to offer.
+    faces are blends of genuine ones. A dataset without fakes has nothing else to offer. `blend`
+    says of what they are blends: `self` of a face and itself, `xray` of two people's faces.
     """
 
     dataset: str
     weight: float
     blend_share: float
+    blend: str = "self"
+
+    def __post_init__(self) -> None:
+        """Refuse a kind of blend that does not exist."""
+        if self.blend not in BLENDS:
+            raise UsageError(f"unknown blend={self.blend}; choose one of {', '.join(BLENDS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,7 @@ class _Face:
     """A face, or a clip of one, before it is changed."""
 
     pictures: tuple[Image, ...]
+    landmarks: tuple[tuple[Point, ...], ...]
     crop_scale: float
     label: int
     method: int
@@ -77,10 +94,11 @@ class _Face:
 class TrainingItems:
     """A map-style torch dataset of `TrainingItem`.
 
-    A pair is a genuine face and a forged one: a self-blend of the genuine face, or a face of the
-    dataset's fakes. Videos are drawn first and crops second, so that long videos do not outweigh
-    short ones. All faces of an item, and all frames of a clip, are changed by the same chance, so
-    that no augmentation may give the label away; each view by its own.
+    A pair is a genuine face and a forged one: a blend of the genuine face, with itself or with
+    another person's (`Source.blend`), or a face of the dataset's fakes. Videos are drawn first and
+    crops second, so that long videos do not outweigh short ones. All faces of an item, and all
+    frames of a clip, are changed by the same chance, so that no augmentation may give the label
+    away; each view by its own.
     """
 
     def __init__(
@@ -119,8 +137,16 @@ class TrainingItems:
             _groups(self._crops.videos, real, fake, needs) if needs.grouped else ()
             for real, fake in zip(self._real, self._fake, strict=True)
         ]
+        self._partners = {
+            number: Partners(self._crops, self._frames[:, 0], self._real[number])
+            for number, source in enumerate(sources)
+            if source.blend == "xray"
+        }
+        if needs.masks and needs.frames > 1:
+            raise UsageError("masks are of single faces; no clip has them")
         for number in range(len(self._sources)):
             self._require(number)
+            self._require_marks(number)
 
     def __len__(self) -> int:
         return self._n_items
@@ -142,7 +168,8 @@ class TrainingItems:
         blended = rng.random() < self._sources[number].blend_share
         treatment = int(rng.integers(2**63))
         if blended and self._is_marked(real):
-            return self._blended(real, rng), treatment
+            faces = self._blended(number, real, rng)
+            return None if faces is None else (faces, treatment)
         if not len(fakes):
             return None
         return (self._face(real), self._face(self._draw(fakes, rng))), treatment
@@ -158,25 +185,39 @@ class TrainingItems:
         first, end = self._units.starts[video : video + 2].tolist()
         return int(self._units.rows[first + int(rng.integers(end - first))])
 
-    def _blended(self, real: int, rng: np.random.Generator) -> tuple[_Face, _Face]:
+    def _blended(
+        self, number: int, real: int, rng: np.random.Generator
+    ) -> tuple[_Face, _Face] | None:
+        partner: int | None = None
+        if self._sources[number].blend == "xray":
+            pool = self._real[number]
+            partner = self._partners[number].choose(real, lambda: self._draw(pool, rng))
+            if partner is None:
+                return None
         places = self._frames[real].tolist()
         # the frames of a clip are blended alike
         seed = int(rng.integers(2**63)) if len(places) > 1 else None
         blends = [
-            self_blend(
-                self._crops.image(place),
-                self._crops.landmarks(place),
-                rng if seed is None else np.random.default_rng(seed),
-            )
-            for place in places
+            self._blend(n, real, partner, rng if seed is None else np.random.default_rng(seed))
+            for n in range(len(places))
         ]
         scale, mask = self._crops.crop_scale(places[0]), blends[0].mask
+        marks = tuple(self._crops.landmarks(place) for place in places)
         genuine = tuple(blend.real for blend in blends)
         forged = tuple(blend.fake for blend in blends)
         return (
-            _Face(genuine, scale, REAL, GENUINE, np.zeros_like(mask)),
-            _Face(forged, scale, FAKE, UNLISTED, mask),
+            _Face(genuine, marks, scale, REAL, GENUINE, np.zeros_like(mask)),
+            _Face(forged, marks, scale, FAKE, UNLISTED, mask),
         )
+
+    def _blend(self, n: int, real: int, partner: int | None, rng: np.random.Generator) -> Blend:
+        """Blend frame `n` of a genuine face with itself, or with that of a partner."""
+        place = int(self._frames[real, n])
+        image, marks = self._crops.image(place), self._crops.landmarks(place)
+        if partner is None:
+            return self_blend(image, marks, rng)
+        other = int(self._frames[partner, n])
+        return xray_blend(image, marks, self._crops.image(other), self._crops.landmarks(other), rng)
 
     def _face(self, unit: int) -> _Face:
         places = self._frames[unit].tolist()
@@ -187,21 +228,19 @@ class TrainingItems:
         elif facts.method in self._needs.methods:
             method = 1 + self._needs.methods.index(facts.method)
         pictures = tuple(self._crops.image(place) for place in places)
-        return _Face(pictures, facts.crop_scale, facts.label, method)
+        marks = tuple(self._crops.landmarks(place) for place in places)
+        return _Face(pictures, marks, facts.crop_scale, facts.label, method)
 
     def _is_marked(self, unit: int) -> bool:
         return not np.isnan(self._crops.columns.landmarks[self._frames[unit], 0]).any()
 
     def _changed(self, faces: Sequence[_Face], treatment: int) -> TrainingItem:
         seeds = [[treatment, view] if view else treatment for view in range(self._needs.views)]
-        images = np.stack(
-            [[self._pictures(face, seed) for face in faces] for seed in seeds], dtype=np.uint8
-        )
+        treated = [[self._treated(face, seed) for face in faces] for seed in seeds]
+        images = np.stack([[pictures for pictures, _ in view] for view in treated], dtype=np.uint8)
         masks = None
         if self._needs.masks:
-            masks = np.stack(
-                [[self._mask(face, seed) for face in faces] for seed in seeds], dtype=np.float32
-            )
+            masks = np.stack([[mask for _, mask in view] for view in treated], dtype=np.float32)
         return TrainingItem(
             images if self._needs.frames > 1 else images[:, :, 0],
             tuple(face.label for face in faces),
@@ -209,25 +248,19 @@ class TrainingItems:
             masks,
         )
 
-    def _pictures(self, face: _Face, seed: int | list[int]) -> list[Image]:
-        return [
-            augment(
-                picture, face.crop_scale, self._size, np.random.default_rng(seed), self._settings
-            )
-            for picture in face.pictures
-        ]
-
-    def _mask(self, face: _Face, seed: int | list[int]) -> Mask:
+    def _treated(self, face: _Face, seed: int | list[int]) -> tuple[list[Image], Mask | None]:
+        """Return a face's pictures, and its mask where one is needed, after one treatment."""
+        rng = np.random.default_rng(seed)
+        scale, size, told = face.crop_scale, self._size, self._settings
+        marks = face.landmarks if told.cutout > 0 else ()
+        if not self._needs.masks:
+            return augment_clip(face.pictures, scale, size, rng, told, marks), None
         assert face.mask is not None  # noqa: S101 — only blends are drawn where masks are needed
-        _, mask = augment_masked(
-            face.pictures[0],
-            face.mask,
-            face.crop_scale,
-            self._size,
-            np.random.default_rng(seed),
-            self._settings,
+        (picture,) = face.pictures
+        picture, mask = augment_masked(
+            picture, face.mask, scale, size, rng, told, marks[0] if marks else ()
         )
-        return mask
+        return [picture], mask
 
     def _require(self, number: int) -> None:
         source, needs = self._sources[number], self._needs
@@ -256,6 +289,24 @@ class TrainingItems:
                 f"no training face of {name!r} has landmarks to blend by; extract it "
                 "again with faces.landmarks=true"
             )
+
+    def _require_marks(self, number: int) -> None:
+        """Refuse what landmarks, or two people, are needed for before hours go into training."""
+        source, partners = self._sources[number], self._partners.get(number)
+        if source.blend_share > 0 and partners is not None and not partners.has_two:
+            raise UsageError(
+                f"blend=xray puts one person's face into another's, but the genuine training "
+                f"videos of {source.dataset!r} show one person; take blend=self"
+            )
+        if self._settings.cutout == 0:
+            return
+        drawn = np.isin(
+            self._crops.columns.video, np.concatenate([self._real[number], self._fake[number]])
+        )
+        require_landmarks(
+            self._settings,
+            [()] if np.isnan(self._crops.columns.landmarks[drawn, 0]).any() else [],
+        )
 
 
 def _frames(crops: CropDataset, n_frames: int) -> NDArray[np.int64]:

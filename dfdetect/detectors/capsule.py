@@ -55,6 +55,8 @@ class Capsule(Detector):
 
     not_stored = frozenset({"init"})
     check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
+    # four terms, none of which can see its logit leave ± 1: 4 · ln(1 + 1/e)
+    loss_floor: ClassVar[float] = 1.2530
 
     def __init__(
         self,

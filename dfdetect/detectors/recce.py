@@ -60,13 +60,17 @@ class Recce(Detector):
     decoder's 2 × 2 and 4 × 4 patches; attention by the reconstruction's difference after block 8;
     in training, white noise of 1e-6 on half of the faces; flooded cross-entropy (0.04) + 0.1 times
     the L1 reconstruction of genuine faces + 0.1 times the metric loss over three embeddings.
-    Layers and their sizes are those of the authors' release, without its unused classifier.
+    As in the authors' released code (github.com/VISION-SJTU/RECCE, MIT), where the paper leaves it
+    open: layers and their sizes, without its unused classifier; the reconstruction's target is the
+    face without noise; dropout in front of the decoder, behind the graph, in the attention's
+    shortcut and in the head; graph weights are a softmax over rectified scores; the embeddings are
+    block 4 and the decoder's two residual blocks; no pair is a face with itself.
 
-    Differs: the reconstruction's target is the face without noise, dropout is in the head and the
-    attention's shortcut, graph weights are a softmax over rectified scores, and the three
-    embeddings are block 4 and the decoder's two residual blocks (all recalled); the paper's
-    pairs may include a face with itself, these do not; every patch is embedded at once, which is
-    the same sum. Without `init` the weights are random. Set `flooding` 0 to reach a loss of 0.
+    Differs: written anew from these facts. The graph's gate is a sigmoid σ, the release's 1 - σ,
+    which is the same layer with the opposite weights, and the graph's sums stand behind the
+    vertices, there before them: the conversion turns both round. Every patch is embedded at once,
+    which is the same sum. A batch without genuine pairs adds nothing to the metric loss, there a
+    constant. Without `init` the weights are random. Set `flooding` 0 to reach a loss of 0.
 
     Published: AUC 0.9932 FF++ c23, and 0.6871 Celeb-DF trained on FF++ c40 (paper, recalled). Frame
     AUC 0.9621 FF++ c23, 0.7319 Celeb-DF-v2, trained on FF++ c23 at 256 px (DeepfakeBench README),
@@ -93,7 +97,8 @@ class Recce(Detector):
         Args:
             size: Side of the input in pixels.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
-            dropout: Probability in front of the last layer and in the attention's shortcut.
+            dropout: Probability in front of the last layer and of the decoder, behind the graph
+                and in the attention's shortcut.
             reconstruction_weight: How often the reconstruction of genuine faces counts.
             metric_weight: How often the metric loss counts.
             flooding: Level below which the cross-entropy is pushed up again; 0 for never.
@@ -116,8 +121,9 @@ class Recce(Detector):
         self.noise_std = noise_std
         self.noise_probability = noise_probability
         self.body = XceptionBody(init=init)
+        self.dropout = nn.Dropout(dropout)
         self.decoder = Decoder()
-        self.reasoning = GraphReasoning()
+        self.reasoning = GraphReasoning(dropout)
         self.attention = GuidedAttention(dropout)
         self.head = logit_layer(WIDTH, dropout)
 
@@ -134,7 +140,7 @@ class Recce(Detector):
         """
         body = self.body
         encoded = body.blocks(body.stem(shown), 1, DECODED)
-        coarse, fine, small = self.decoder(encoded)
+        coarse, fine, small = self.decoder(self.dropout(encoded))
         reconstruction = _resized(small, pixels)
         features = body.blocks(encoded, DECODED + 1, REASONED)
         features = features + self.reasoning(features, coarse, fine)
@@ -202,8 +208,8 @@ class GraphReasoning(nn.Module):
     through a sigmoid and are projected back to the map's channels.
     """
 
-    def __init__(self) -> None:
-        """Make the layers with random weights."""
+    def __init__(self, dropout: float = 0.0) -> None:
+        """Make the layers with random weights; `dropout` acts on what is added."""
         super().__init__()
         self.embed = nn.Sequential(
             _pointwise(MIDDLE_WIDTH, EMBEDDED), nn.ReLU(), _pointwise(EMBEDDED, EMBEDDED)
@@ -214,6 +220,7 @@ class GraphReasoning(nn.Module):
             _pointwise(3 * EMBEDDED, MIDDLE_WIDTH),
             nn.ReLU(),
             _pointwise(MIDDLE_WIDTH, MIDDLE_WIDTH),
+            nn.Dropout(dropout),
         )
 
     def forward(self, features: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:

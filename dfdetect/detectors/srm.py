@@ -21,7 +21,6 @@ from dfdetect.detectors.xception import (
     WIDTH,
     XceptionBody,
     half_preprocess,
-    logit_layer,
     pooled,
 )
 
@@ -50,8 +49,6 @@ KERNELS = ((LAPLACIAN, 4), (SQUARE, 12), (HORIZONTAL, 2))
 """The three filters and what each is divided by."""
 CLIP = 3.0
 
-VARIANTS = ("paper", "deepfakebench")
-
 CROSSED_AFTER = (3, 7)
 MIDDLE_WIDTH = 728
 
@@ -60,21 +57,14 @@ class HighPass(nn.Module):
     """The three filters, clipped to ± 3.
 
     On a picture each filter sums over R, G and B: 3 maps. On features (`apart`) each runs on every
-    channel by itself: 3 maps a channel, those of one channel next to each other. With `in_turn` the
-    first third of these maps is made by the first filter, and so on, so that most channels meet one
-    filter three times: DeepfakeBench's order.
+    channel by itself: 3 maps a channel, those of one channel next to each other.
     """
 
-    def __init__(self, channels: int, apart: bool, in_turn: bool = False) -> None:
+    def __init__(self, channels: int, apart: bool) -> None:
         """Make the filters for maps of `channels` channels."""
         super().__init__()
         kernels = torch.stack([torch.tensor(rows) / divisor for rows, divisor in KERNELS])[:, None]
-        if in_turn:
-            kernels = kernels.repeat_interleave(channels, dim=0)
-        elif apart:
-            kernels = kernels.repeat(channels, 1, 1, 1)
-        else:
-            kernels = kernels.repeat(1, channels, 1, 1)
+        kernels = kernels.repeat(channels, 1, 1, 1) if apart else kernels.repeat(1, channels, 1, 1)
         self.kernels: Tensor
         self.register_buffer("kernels", kernels, persistent=False)
         self.groups = channels if apart else 1
@@ -89,10 +79,10 @@ class HighPass(nn.Module):
 class FeatureNoise(nn.Sequential):
     """The noise of features, brought back to as many channels."""
 
-    def __init__(self, channels: int, in_turn: bool = False) -> None:
-        """Make the layer for maps of `channels` channels; `in_turn` as for `HighPass`."""
+    def __init__(self, channels: int) -> None:
+        """Make the layer for maps of `channels` channels."""
         super().__init__(
-            HighPass(channels, apart=True, in_turn=in_turn),
+            HighPass(channels, apart=True),
             nn.Conv2d(3 * channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
@@ -158,10 +148,9 @@ class CrossModality(nn.Module):
 class Fusion(nn.Module):
     """Both streams' ends become one map, whose channels are then weighed against each other."""
 
-    def __init__(self, width: int, ratio: int = 16, residual: bool = True) -> None:
-        """Make the layers for two maps of `width` channels; `residual` adds 1 to the weights."""
+    def __init__(self, width: int, ratio: int = 16) -> None:
+        """Make the layers for two maps of `width` channels."""
         super().__init__()
-        self.least = float(residual)
         self.joined = nn.Sequential(
             nn.Conv2d(2 * width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
@@ -176,7 +165,7 @@ class Fusion(nn.Module):
         features: Tensor = self.joined(torch.cat([first, second], dim=1))
         mean, largest = features.mean(dim=(2, 3)), features.amax(dim=(2, 3))
         weights = torch.sigmoid(self.weights(mean) + self.weights(largest))
-        return features * (self.least + weights[:, :, None, None])
+        return features * (1 + weights[:, :, None, None])
 
 
 @DETECTORS.register("srm")
@@ -191,14 +180,13 @@ class SRM(Detector):
     attention after blocks 3 and 7 that starts without effect; fusion with channel attention; the
     additive-margin softmax, scale 30 and margin 0.45, on cosines; 256 px.
 
-    Differs: the clip is in units of pixels in [-1, 1], as in DeepfakeBench, where a photo hardly
-    reaches it, and not of 3 in 256 levels as in steganalysis. Widths are those of DeepfakeBench's
-    tensors. The linear layers over places fit one size only. One noise picture feeds the stream and
-    the attention. `variant=deepfakebench` is that project's network, whose weights need it: there
-    the head is linear, so that its margin acts on raw logits and not on cosines as the loss is
-    defined; the attention sees the noise of the noise; most channels of the early features meet one
-    of the three filters only; both ends are joined before their last ReLU; channel attention has no
-    shortcut.
+    Differs: the clip is in units of pixels in [-1, 1], where a photo hardly reaches it, and not of
+    3 in 256 levels as in steganalysis. Widths, the linear layers over places and what is shared
+    follow from the names and shapes of DeepfakeBench's tensors; what those leave open is ours: both
+    attentions see mean and largest value as in CBAM (Woo et al., ECCV 2018), that over channels
+    with a shortcut; one noise picture feeds the stream and the attention. The linear layers over
+    places fit one size only. DeepfakeBench's head is linear, so that its margin acts on raw logits
+    and not on cosines as the loss is defined; its weights cannot be read here.
 
     Published: AUC 0.794 on Celeb-DF, trained on FF++ (paper, recalled); frame AUC 0.9576 FF++ c23,
     0.7552 Celeb-DF-v2, trained on FF++ c23 (DeepfakeBench README); re-runs of its released weights
@@ -215,7 +203,6 @@ class SRM(Detector):
         margin: float = 0.45,
         init: str | None = None,
         crop: str = "square",
-        variant: str = "paper",
     ) -> None:
         """Make the network.
 
@@ -226,43 +213,31 @@ class SRM(Detector):
             margin: By how much the true class's cosine shall be ahead when training.
             init: A timm state dict or `download` for both Xceptions, see `load_initial`.
             crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
-            variant: paper, or deepfakebench for the network of those weights.
 
         Raises:
             ValueError: A value is out of range.
         """
         if not 0 <= margin < 2:
             raise ValueError(f"the margin of cosines must lie in [0, 2), not {margin}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
         super().__init__(half_preprocess(size, crop_scale, crop))
         self.margin = margin
         self.scale = scale
-        self.benched = variant == "deepfakebench"
         self.noise = HighPass(3, apart=False)
         self.rgb_body = XceptionBody(init=init)
         self.noise_body = XceptionBody(init=init)
-        self.feature_noise = nn.ModuleList(FeatureNoise(n, self.benched) for n in (32, 64))
+        self.feature_noise = nn.ModuleList(FeatureNoise(n) for n in (32, 64))
         self.attention = ResidualAttention()
         self.attended = nn.Sequential(nn.BatchNorm2d(64), nn.ReLU())
         places = _middle_side(size) ** 2
         self.crossings = nn.ModuleList(CrossModality(MIDDLE_WIDTH, places) for _ in CROSSED_AFTER)
-        self.fusion = Fusion(WIDTH, residual=not self.benched)
-        self.head: nn.Module = CosineHead(WIDTH, scale)
-        if self.benched:
-            for body in (self.rgb_body, self.noise_body):
-                body.network.act4 = nn.Identity()
-            self.head = nn.Sequential(logit_layer(WIDTH), nn.Flatten(0))
+        self.fusion = Fusion(WIDTH)
+        self.head = CosineHead(WIDTH, scale)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B,) for pixels in [-1, 1], float B × 3 × S × S.
-
-        In the paper's variant they lie in ± 2 · scale.
-        """
+        """Return logits (B,) within ± 2 · scale for pixels in [-1, 1], float B × 3 × S × S."""
         residual = self.noise(pixels)
         rgb, noise = self._stems(pixels, residual)
-        shown = self.noise(residual) if self.benched else residual
-        rgb = self.attended(rgb * (1 + self.attention(shown)))
+        rgb = self.attended(rgb * (1 + self.attention(residual)))
         done = 0
         for last, crossing in zip(CROSSED_AFTER, self.crossings, strict=True):
             rgb = self.rgb_body.blocks(rgb, done + 1, last)
@@ -277,9 +252,6 @@ class SRM(Detector):
     def loss_terms(self, batch: TrainingBatch, smoothing: float = 0.0) -> tuple[LossTerm, ...]:
         """Return the additive-margin softmax loss."""
         logits: Tensor = self(batch.pixels)
-        if self.benched:
-            # there the raw logits take the place of cosines
-            logits = self.scale * logits
         value = additive_margin_loss(logits, batch.labels, self.scale, self.margin, smoothing)
         return (LossTerm("am_softmax", value),)
 

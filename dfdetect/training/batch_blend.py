@@ -73,7 +73,7 @@ def blend_batch(
     """
     settings = settings or BlendSettings()
     _require(images, landmarks, settings)
-    draw = _Draws(generator, images.device, len(images))
+    draw = Draws(generator, images.device, len(images))
     usable = torch.isfinite(landmarks).flatten(1).all(1)
     points = torch.nan_to_num(landmarks.to(images.device, torch.float32), posinf=0.0, neginf=0.0)
     shape = _fitted(points) if points.shape[1] == 5 else points
@@ -95,7 +95,7 @@ def blend_batch(
     return BatchBlend(target.to(images.dtype), fake.to(images.dtype), mask, region, method)
 
 
-class _Draws:
+class Draws:
     """Numbers for every sample of a batch; they are drawn where the generator is."""
 
     def __init__(self, generator: torch.Generator, device: torch.device, n: int) -> None:
@@ -157,7 +157,7 @@ def _fitted(points: Tensor) -> Tensor:
     return whole @ chosen + middle
 
 
-def _changed(pixels: Tensor, draw: _Draws, strength: float) -> Tensor:
+def _changed(pixels: Tensor, draw: Draws, strength: float) -> Tensor:
     """Change colour, then sharpness or resolution; all values stay whole numbers."""
     shifted = draw.chance(published.RGB_SHIFT_SHARE)[:, None]
     shift = draw.uniform(-published.RGB_SHIFT, published.RGB_SHIFT, 3) * strength * shifted
@@ -170,7 +170,7 @@ def _changed(pixels: Tensor, draw: _Draws, strength: float) -> Tensor:
     return torch.where(_column(draw.chance(0.5)), coarse, sharp)
 
 
-def _sharper(pixels: Tensor, draw: _Draws, strength: float) -> Tensor:
+def _sharper(pixels: Tensor, draw: Draws, strength: float) -> Tensor:
     amount = _column(draw.uniform(*published.SHARPEN) * strength)
     lightness = _column(draw.uniform(*published.LIGHTNESS))
     around = 9 * functional.avg_pool2d(functional.pad(pixels, (1, 1, 1, 1), "reflect"), 3, 1)
@@ -178,7 +178,7 @@ def _sharper(pixels: Tensor, draw: _Draws, strength: float) -> Tensor:
     return sharp.clamp(0, 255).round()
 
 
-def _coarser(pixels: Tensor, draw: _Draws, strength: float) -> Tensor:
+def _coarser(pixels: Tensor, draw: Draws, strength: float) -> Tensor:
     factors = torch.tensor(published.COARSE_FACTORS, device=pixels.device, dtype=torch.float32)
     factor = 1 + (factors[draw.integers(0, len(factors))] - 1) * max(strength, 0.0)
     for dim in (2, 3):
@@ -211,7 +211,7 @@ def _coarser_along(pixels: Tensor, factor: Tensor, dim: int) -> Tensor:
     return torch.lerp(near, far, (place - lower).reshape(shape).expand(size))
 
 
-def _move(centre: Tensor, side: Tensor, draw: _Draws, strength: float) -> tuple[Tensor, Tensor]:
+def _move(centre: Tensor, side: Tensor, draw: Draws, strength: float) -> tuple[Tensor, Tensor]:
     low = published.SCALE_LOW
     scale = 1 + (draw.uniform(low, 1 / low) - 1) * strength
     reach = torch.tensor(published.SHIFT, device=side.device) * strength
@@ -234,7 +234,7 @@ def _moved(pixels: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def _mask(
-    shape: Tensor, side: Tensor, draw: _Draws, height: int, width: int
+    shape: Tensor, side: Tensor, draw: Draws, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     rows, columns = max(2, height // 2), max(2, width // 2)
     ratio = torch.tensor([columns / width, rows / height], device=shape.device)
@@ -246,7 +246,7 @@ def _mask(
     return torch.where(mask < LEAST_OPACITY, 0.0, mask).clamp(0, 1), region
 
 
-def _hulls(shape: Tensor, draw: _Draws) -> tuple[Tensor, Tensor]:
+def _hulls(shape: Tensor, draw: Draws) -> tuple[Tensor, Tensor]:
     """Return the corners of every sample's convex hulls, B × K × D × 2, and the region's number."""
     n_forehead = shape.shape[1] - N_POINTS
     faces = tuple(range(N_POINTS))
@@ -270,7 +270,7 @@ def _hulls(shape: Tensor, draw: _Draws) -> tuple[Tensor, Tensor]:
     return hull_corners(parts), region
 
 
-def _pushed(mask: Tensor, side: Tensor, draw: _Draws) -> Tensor:
+def _pushed(mask: Tensor, side: Tensor, draw: Draws) -> Tensor:
     """Push masks about by smooth random fields whose grain follows the size of the face."""
     rows, columns = mask.shape[-2:]
     unit = side / published.ELASTIC_SIDE
@@ -293,7 +293,7 @@ def _pushed(mask: Tensor, side: Tensor, draw: _Draws) -> Tensor:
     return functional.grid_sample(mask, target, align_corners=False)
 
 
-def _softened(mask: Tensor, side: Tensor, draw: _Draws) -> Tensor:
+def _softened(mask: Tensor, side: Tensor, draw: Draws) -> Tensor:
     """Erode by a blur that is cut at its plateau, then blur what remains; the peak is 1."""
     low, high = published.SOFT_SIDES
     unit = side / draw.uniform(low, high)

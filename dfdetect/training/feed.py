@@ -16,12 +16,13 @@ from torch.utils.data import DataLoader, Sampler
 from dfdetect.data.crops import CropStore
 from dfdetect.data.training_items import TrainingItem, TrainingItems
 from dfdetect.detectors.base import BatchNeeds, Preprocess
-from dfdetect.errors import UsageError
+from dfdetect.errors import ContractError, UsageError
 from dfdetect.training.module import Given
 from dfdetect.training.ranks import Ranks
 from dfdetect.training.settings import FitSettings
 
 T = TypeVar("T", bound=np.generic)
+WHOLE = "whole"
 
 
 class FromStep(Sampler[int]):
@@ -53,6 +54,25 @@ class FromStep(Sampler[int]):
     def __len__(self) -> int:
         n_batches = self._n_batches - self._step() * self._accumulate
         return n_batches * (self._per_batch // self._ranks.n)
+
+
+def require_policy(stores: Sequence[CropStore], name: str, preprocess: Preprocess) -> None:
+    """Refuse crops that were cut in another way than a detector judges them.
+
+    Training cuts down larger crops itself, so that scale and size may differ; pictures cropped by
+    somebody else (`whole`) are taken as they are.
+
+    Raises:
+        ContractError: The sentence names the folder and what to do.
+    """
+    wanted = preprocess.crop.name
+    for store in stores:
+        if store.policy.name not in (WHOLE, wanted):
+            raise ContractError(
+                f"the crops in {store.folder} have name {store.policy.name} instead of {wanted}, "
+                f"which detector {name!r} is trained on; extract them again with its crop policy: "
+                f"faces={wanted}"
+            )
 
 
 class Feed(lightning.LightningDataModule):

@@ -23,7 +23,7 @@ from dfdetect.detectors import create_detector
 from dfdetect.detectors.checkpoint import load_checkpoint, make_header, save_checkpoint
 from dfdetect.errors import UsageError
 from dfdetect.training.curves import open_logger
-from dfdetect.training.feed import Feed
+from dfdetect.training.feed import Feed, require_policy
 from dfdetect.training.keeper import Keeper
 from dfdetect.training.module import DetectorModule
 from dfdetect.training.ranks import Ranks
@@ -96,6 +96,7 @@ def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
         torch.set_num_threads(settings.trainer.threads)
     lightning.seed_everything(settings.seed, verbose=False)
     network = create_detector(settings.detector.name, **settings.detector.kwargs)
+    require_policy((*stores, *clips), network.name, network.preprocess)
     module = DetectorModule(network, settings)
     keeper = Keeper(module, stores, settings)
     trainer = _trainer(settings, keeper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -194,3 +195,21 @@ def test_a_place_that_cannot_exist_is_no_fault(
     assert answer.code == 2
     assert "a fault in dfdetect itself" not in answer.err
     assert "name too long" in answer.err
+
+
+def test_a_full_disk_is_no_fault(
+    dfdetect: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write(*_arguments: object) -> None:
+        # as a stream says it, without a name
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dfdetect.data.manifest.Manifest.write", write)
+    answer = dfdetect(
+        "index", "dataset=synthetic", "split=official",
+        f"data_root={tmp_path}/clips", f"out={tmp_path}/m.parquet",
+    )  # fmt: skip
+    assert answer.code == 2
+    assert "a fault in dfdetect itself" not in answer.err
+    assert "No space left" in answer.err
+    assert "make room" in answer.err

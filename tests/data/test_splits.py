@@ -239,3 +239,17 @@ def test_a_hundred_thousand_videos_are_checked_in_seconds() -> None:
     videos = assign_splits(Videos.of(rows), SplitRule("all:train"))
     assert leak_check(videos) == ()
     assert time.perf_counter() - started < 15
+
+
+def test_an_empty_split_names_a_seed_that_fills_all(tmp_path: Path) -> None:
+    videos = Videos.of([row(f"v{n}", sources=(f"s{n}",)) for n in range(12)])
+    rules = (SplitRule("hash", seed=seed) for seed in range(100))
+    for rule in rules:
+        try:
+            assign_splits(videos, rule)
+        except UsageError as error:
+            advised = re.search(r"take split\.seed=(\d+)", str(error))
+            break
+    assert advised is not None
+    split = assign_splits(videos, SplitRule("hash", seed=int(advised[1]))).column("split")
+    assert set(split.to_pylist()) == {"train", "val", "test"}

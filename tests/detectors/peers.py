@@ -43,13 +43,10 @@ def random_state(keys: Keys, seed: int = 0) -> dict[str, Tensor]:
         draw = torch.randn(shape, generator=generator)
         if len(shape) >= 2:
             draw *= 1.4 / np.sqrt(np.prod(shape[1:]))
-            if "key_conv" in name:
-                # as small as they start: sharper attention would blow rounding up
-                draw *= 0.2
         elif name.endswith("running_var"):
             draw = 1 + 0.2 * draw.tanh()
         else:
-            draw = 0.1 * draw + (1.0 if name.endswith(("weight", "gamma1", "gamma2")) else 0.0)
+            draw = 0.1 * draw + (1.0 if name.endswith("weight") else 0.0)
         state[name] = draw
     return state
 
@@ -173,80 +170,6 @@ def spsl(s: State, x: Tensor) -> Tensor:
     phase = torch.fft.ifft2(spectrum / spectrum.abs()).real.float()
     joined = torch.cat([x, phase], 1)
     return xception(s, "backbone.", "backbone.last_linear", joined)
-
-
-def noise(kernel: Tensor, x: Tensor, groups: int = 1) -> Tensor:
-    return functional.conv2d(x, kernel, padding=2, groups=groups).clamp(-3, 3)
-
-
-def srm_constants() -> dict[str, Tensor]:
-    around = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
-    laplacian = functional.pad(around, (1, 1, 1, 1))
-    ring = torch.tensor([-1.0, 2, -2, 2, -1])
-    square = torch.outer(ring, -ring)
-    square[1:4, 1:4] = torch.tensor([[-6.0, 8, -6], [8, -12, 8], [-6, 8, -6]])
-    square[0], square[4], square[:, 0], square[:, 4] = ring, ring, ring, ring
-    line = torch.zeros(5, 5)
-    line[2, 1:4] = torch.tensor([0.5, -1, 0.5])
-    kernels = torch.stack([laplacian, square / 12, line])[:, None]
-    # over R, G and B; on features first all channels' worth of one filter, then of the next
-    whole = kernels.expand(3, 3, 5, 5).contiguous()
-    return {
-        "srm_conv0.kernel": whole,
-        "srm_sa.srm.kernel": whole.clone(),
-        "srm_conv1.kernel": torch.cat([k.expand(32, 1, 5, 5) for k in kernels.split(1)]),
-        "srm_conv2.kernel": torch.cat([k.expand(64, 1, 5, 5) for k in kernels.split(1)]),
-    }
-
-
-def srm(s: State, x: Tensor) -> Tensor:
-    residual = noise(s["srm_conv0.kernel"], x)
-
-    def extra(name: str, maps: Tensor) -> Tensor:
-        made = noise(s[f"{name}.kernel"], maps, groups=maps.shape[1])
-        return norm(s, f"{name}.out_conv.1", conv(s, f"{name}.out_conv.0", made)).relu()
-
-    rgb = xception_first(s, "backbone_rgb.", x)
-    y = (xception_first(s, "backbone_srm.", residual) + extra("srm_conv1", rgb)).relu()
-    rgb = xception_second(s, "backbone_rgb.", rgb)
-    y = (xception_second(s, "backbone_srm.", y) + extra("srm_conv2", rgb)).relu()
-    again = noise(s["srm_sa.srm.kernel"], residual)
-    early = norm(s, "srm_sa.conv.1", conv(s, "srm_sa.conv.0", again, stride=2)).relu()
-    early = norm(s, "srm_sa.conv.4", conv(s, "srm_sa.conv.3", early)).relu()
-    both = torch.stack([early.mean(1), early.amax(1)], 1)
-    where = conv(s, "srm_sa.pa.conv", both, padding=3).sigmoid()
-    rgb = norm(s, "srm_sa_post.0", rgb * where + rgb).relu()
-    for number, (first, last) in enumerate(((1, 3), (4, 7))):
-        rgb = xception_blocks(s, "backbone_rgb.", rgb, first, last)
-        y = xception_blocks(s, "backbone_srm.", y, first, last)
-        rgb, y = crossed(s, f"dual_cma{number}", rgb, y)
-    rgb, y = (
-        xception_end(s, prefix, xception_blocks(s, prefix, maps, 8, 12))
-        for prefix, maps in (("backbone_rgb.", rgb), ("backbone_srm.", y))
-    )
-    joined = conv(s, "fusion.convblk.0", torch.cat([rgb, y], 1))
-    joined = norm(s, "fusion.convblk.1", joined).relu()
-    shares = torch.zeros(())
-    for pool in (joined.mean((2, 3), keepdim=True), joined.amax((2, 3), keepdim=True)):
-        shares = shares + conv(
-            s, "fusion.ca.sharedMLP.2", conv(s, "fusion.ca.sharedMLP.0", pool).relu()
-        )
-    fused = (joined * shares.sigmoid()).mean((2, 3))
-    return fake_less_real(linear(s, "backbone_rgb.last_linear", fused))
-
-
-def crossed(s: State, name: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    left, right = (
-        conv(s, f"{name}.key_conv_share", conv(s, f"{name}.key_conv{n}", maps)).flatten(2)
-        for n, maps in ((1, x), (2, y))
-    )
-    energy = torch.einsum("bci,bcj->bij", left, right)
-    onto_x = linear(s, f"{name}.linear1", energy).softmax(-1)
-    onto_y = linear(s, f"{name}.linear2", energy.mT).softmax(-1)
-    of_x, of_y = (conv(s, f"{name}.value_conv{n}", maps).flatten(2) for n, maps in ((1, x), (2, y)))
-    more_x = torch.einsum("bcj,bij->bci", of_y, onto_x).reshape(x.shape)
-    more_y = torch.einsum("bcj,bij->bci", of_x, onto_y).reshape(y.shape)
-    return x + s[f"{name}.gamma1"] * more_x, y + s[f"{name}.gamma2"] * more_y
 
 
 def recce(s: State, prefix: str, x: Tensor) -> Tensor:

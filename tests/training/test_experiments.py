@@ -22,13 +22,13 @@ SMALL = {"size": 96}
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> Path:
-    """One scene in train and one in val, genuine and by every method, of eight frames."""
+    """Two scenes in train and one in val, genuine and by every method, of eight frames."""
     videos = []
-    for split in ("train", "val"):
-        about = {"dataset": "ffpp", "split": split, "source_ids": (split,)}
-        videos.append(clip_row(f"{split}/real", **about))
+    for split, person in (("train", "a"), ("train", "b"), ("val", "c")):
+        about = {"dataset": "ffpp", "split": split, "source_ids": (person,)}
+        videos.append(clip_row(f"{person}/real", **about))
         videos += [
-            clip_row(f"{split}/{method}", 1, method=method, original_id=f"{split}/real", **about)
+            clip_row(f"{person}/{method}", 1, method=method, original_id=f"{person}/real", **about)
             for method in METHODS
         ]
     folder = tmp_path_factory.mktemp("stores") / "ffpp"

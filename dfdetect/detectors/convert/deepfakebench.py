@@ -24,7 +24,6 @@ from dfdetect.detectors.convert.pickled import read_pickled
 from dfdetect.detectors.convert.recce import IMAGENET_HEAD, recce_sources
 from dfdetect.detectors.f3net import F3Net
 from dfdetect.detectors.network import Detector
-from dfdetect.detectors.srm import SRM
 from dfdetect.detectors.ucf import HIDDEN
 from dfdetect.detectors.xception import WIDTH
 
@@ -49,7 +48,7 @@ def _conversion(detector: str, sources: Callable[[Detector], Sources], **more: A
         settings=settings,
         project=PROJECT,
         licence=LICENCE,
-        differs=DIFFERS,
+        differs=more.pop("differs", DIFFERS),
         read=read_pickled(""),
         sources=sources,
         **more,
@@ -99,49 +98,6 @@ def _spsl(network: Detector) -> Sources:
 def _louder(kernel: Tensor) -> Tensor:
     """Our phase picture is as many times larger as a side has pixels."""
     return torch.cat([kernel[:, :3], kernel[:, 3:] / SIZE], dim=1)
-
-
-def _srm(network: Detector) -> Sources:
-    names = [
-        ("rgb_body.network.", "backbone_rgb."),
-        ("noise_body.network.", "backbone_srm."),
-        ("attention.features.", "srm_sa.conv."),
-        ("attention.place.", "srm_sa.pa.conv."),
-        ("attended.0.", "srm_sa_post.0."),
-        ("fusion.joined.", "fusion.convblk."),
-    ]
-    for number in (0, 1):
-        ours, theirs = f"feature_noise.{number}", f"srm_conv{number + 1}.out_conv"
-        names += [(f"{ours}.1.", f"{theirs}.0."), (f"{ours}.2.", f"{theirs}.1.")]
-        ours, theirs = f"crossings.{number}", f"dual_cma{number}"
-        names.append((f"{ours}.shared.", f"{theirs}.key_conv_share."))
-        for side in (0, 1):
-            names += [
-                (f"{ours}.keys.{side}.", f"{theirs}.key_conv{side + 1}."),
-                (f"{ours}.values.{side}.", f"{theirs}.value_conv{side + 1}."),
-                (f"{ours}.weights.{side}.", f"{theirs}.linear{side + 1}."),
-                (f"{ours}.gains.{side}", f"{theirs}.gamma{side + 1}"),
-            ]
-    narrow = WIDTH // 16
-    shared = "fusion.ca.sharedMLP"
-    return {
-        **renamed(network, tuple(names)),
-        **two_logits("head.0.1", "backbone_rgb.last_linear", WIDTH),
-        # theirs are convolutions of one pixel
-        "fusion.weights.0.weight": Source((f"{shared}.0.weight",), (narrow, WIDTH, 1, 1)),
-        "fusion.weights.2.weight": Source((f"{shared}.2.weight",), (WIDTH, narrow, 1, 1)),
-    }
-
-
-def _srm_constants(network: Detector) -> dict[str, Tensor]:
-    assert isinstance(network, SRM)  # noqa: S101 — what the conversion names
-    features = [noise.get_buffer("0.kernels") for noise in network.feature_noise]
-    return {
-        "srm_conv0.kernel": network.noise.kernels,
-        "srm_sa.srm.kernel": network.noise.kernels,
-        "srm_conv1.kernel": features[0],
-        "srm_conv2.kernel": features[1],
-    }
 
 
 def _ucf(network: Detector) -> Sources:
@@ -225,12 +181,6 @@ UNUSED_UCF = (
     Unused("head_spe.", 4, "the head for methods, for training alone"),
     Unused("block_spe.", 6, "the specific features, for training alone"),
 )
-UNUSED_SRM = (
-    *_unused_adjust("backbone_rgb"),
-    *_unused_adjust("backbone_srm"),
-    Unused("backbone_srm.last_linear.", 2, "a classifier that it does not use"),
-    Unused("blur.", 1, "a filter that it does not use"),
-)
 UNUSED_RECCE = (
     Unused("backbone.", 283, "a whole Xception that it does not use"),
     Unused("model.encoder.fc.", 2, IMAGENET_HEAD),
@@ -248,15 +198,12 @@ DEEPFAKEBENCH: Mapping[str, Conversion | Refusal] = {
         settings={"size": SIZE, "shallow": False},
         unused=_unused_adjust("backbone"),
     ),
-    "srm": _conversion(
-        "srm",
-        _srm,
-        settings={"size": SIZE, "variant": "deepfakebench"},
-        unused=UNUSED_SRM,
-        constants=_srm_constants,
-    ),
     "recce": _conversion(
-        "recce", lambda network: recce_sources(network, "model.", 2), unused=UNUSED_RECCE
+        "recce",
+        lambda network: recce_sources(network, "model.", 2),
+        unused=UNUSED_RECCE,
+        differs=f"{DIFFERS}; its layers are taken to work as those of RECCE's authors, whose names "
+        "and shapes they have",
     ),
     "ucf": _conversion("ucf", _ucf, unused=UNUSED_UCF),
     "efficientnetb4": _conversion(
@@ -269,6 +216,10 @@ DEEPFAKEBENCH: Mapping[str, Conversion | Refusal] = {
     "meso4": _conversion("meso4", _meso4, settings=MESO),
     "meso4Inception": _conversion(
         "meso_inception4", _meso_inception4, settings={**MESO, "rectified": False}
+    ),
+    "srm": Refusal(
+        "there the forward pass differs from the paper's, which our `srm` follows, in ways that "
+        "are not published in words"
     ),
     "capsule_net": Refusal(
         "there capsules are squashed across the ten of them and not along each one's numbers, they "
