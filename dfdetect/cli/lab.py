@@ -19,6 +19,7 @@ from dfdetect.data.datasets import DatasetAdapter, DatasetInfo, create_dataset
 from dfdetect.data.engines import create_engine
 from dfdetect.data.estimate import Range, estimate_extraction
 from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.data.shards import VIDEO_FAULTS
 from dfdetect.data.verify import require_apart, verify_dataset
 from dfdetect.data.verify_report import VerifyReport, part_name
 from dfdetect.errors import FaultyCopy
@@ -30,6 +31,13 @@ S = TypeVar("S")
 
 # of each kind on the terminal; the file or manifest that is written holds all
 _MOST_SHOWN = 20
+
+# for the card of a detector whose user has written nothing
+_LIMITS = (
+    "Nobody has written down the limits of this detector. It knows what it was trained on, see "
+    "below, and errs; how often on other people, cameras, platforms and methods, only a measurement "
+    "there can say. It is never the only ground for publishing, accusing or acquitting."
+)
 
 
 def index(settings: IndexSettings, command: str) -> None:  # noqa: ARG001
@@ -154,6 +162,11 @@ def extract(settings: ExtractSettings, command: str) -> None:  # noqa: ARG001
         rows.append(("forgeries searched all the same", summary.n_searched))
     say_table(("extracted", "number"), rows)
     say(f"{summary.n_videos} videos, {summary.n_rows} rows, {n_skipped} skipped: {settings.out}")
+    if {status for status, _ in summary.n_skipped} & set(VIDEO_FAULTS):
+        say(
+            "videos that were skipped are not looked at again: when they are there and whole, remove "
+            f"the store with `rm -r {settings.out}` and extract again"
+        )
 
 
 def _cutting(settings: ExtractSettings, manifest: Manifest) -> dict[str, Any]:
@@ -226,9 +239,8 @@ def train(settings: FitSettings, command: str) -> float:
     result = fit(settings, command)
     if not result.finished:
         say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
-    say(
-        f"selected on {settings.validation.split}: step {result.best_step}, mean video AUC {result.best_auc:.4f}"
-    )
+    where = f"selected on {settings.validation.split}: step {result.best_step}"
+    say(f"{where}, mean video AUC {result.best_auc:.4f}")
     if result.not_calibrated:
         say(f"not calibrated: {result.not_calibrated}")
     say(f"checkpoint: {result.checkpoint}")
@@ -256,27 +268,63 @@ def evaluate(settings: EvaluateSettings, command: str) -> None:
     say(f"scores, results and their hashes: {settings.out}")
 
 
-def export(settings: ExportSettings, command: str) -> None:  # noqa: ARG001
-    """Write a checkpoint's ONNX twin, or all that is bundled, and say how closely they agree."""
-    from dfdetect.export import bundle, export_onnx
+def export(settings: ExportSettings, command: str) -> None:
+    """Write a checkpoint in another format, or all that is bundled, and say how they agree."""
+    if settings.bundle:
+        _bundle(settings)
+        return
+    from dfdetect.detectors.checkpoint import read_header
+    from dfdetect.evaluation.card import read_measurement, write_card
+    from dfdetect.export import ExportPlan
+    from dfdetect.export.program import read_program_header
+    from dfdetect.export.run import export_detector
 
-    if not settings.bundle:
-        report = export_onnx(settings.checkpoint, settings.out, tolerance=settings.tolerance)
-    else:
-        from dfdetect.detectors.checkpoint import read_header
-        from dfdetect.evaluation.card import headline, read_measurement, write_card
+    measured = [read_measurement(folder) for folder in settings.results]
+    limits = settings.limits.read_text(encoding="utf-8") if settings.limits else _LIMITS
+    plan = ExportPlan(
+        checkpoint=settings.checkpoint,
+        out=settings.out,
+        format=settings.format,
+        stores=tuple(CropStore.open(folder) for folder in settings.crops),
+        per_video=settings.per_video,
+        tolerance=settings.tolerance,
+        int8=settings.int8,
+        n_bootstrap=settings.n_bootstrap,
+        seed=settings.seed,
+        command=command,
+    )
+    with progress_bar(f"Comparing {settings.out.name}") as progress:
+        record = export_detector(plan, progress)
+    read = read_program_header if settings.format == "torch_export" else read_header
+    write_card(
+        settings.out.with_name(f"{settings.out.name}.card.md"),
+        read(settings.out),
+        [(one.name, one.sha256) for one in (record.files[0], record.files[-1])],
+        limits,
+        measured,
+        title=f"{settings.out.name}: {record.detector} as {settings.format}",
+        compared=record.summary(),
+    )
+    _say_lines(record.headline())
+    say(f"file: {settings.out}; beside it its figures (.parity.json, .parity.md) and .card.md")
 
-        measured = [read_measurement(folder) for folder in settings.results]
-        report = bundle(
-            settings.checkpoint,
-            settings.out,
-            tolerance=settings.tolerance,
-            facts=headline(measured),
-        )
-        weights = settings.out / "default.safetensors"
-        hashes = [(path.name, sha256_file(path)) for path in (weights, report.path)]
-        limits = settings.limits.read_text(encoding="utf-8")
-        write_card(settings.out / "default.md", read_header(weights), hashes, limits, measured)
+
+def _bundle(settings: ExportSettings) -> None:
+    from dfdetect.detectors.checkpoint import WEIGHTS_DIR, read_header
+    from dfdetect.evaluation.card import headline, read_measurement, write_card
+    from dfdetect.export import bundle
+
+    measured = [read_measurement(folder) for folder in settings.results]
+    limits = (settings.limits or WEIGHTS_DIR / "limits.md").read_text(encoding="utf-8")
+    report = bundle(
+        settings.checkpoint,
+        settings.out,
+        tolerance=settings.tolerance,
+        facts=headline(measured),
+    )
+    weights = settings.out / "default.safetensors"
+    hashes = [(path.name, sha256_file(path)) for path in (weights, report.path)]
+    write_card(settings.out / "default.md", read_header(weights), hashes, limits, measured)
     say(f"logits agree within {report.max_difference:.1e}: {report.path}")
 
 

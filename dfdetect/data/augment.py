@@ -1,10 +1,10 @@
 """What happens to a face crop before training sees it: a random region, then what platforms do.
 
-These transforms work on single uint8 pictures with numpy and OpenCV, in the loader's workers: the
-JPEG and resize artefacts must be the real codecs', and one picture costs a few milliseconds
-(`scripts/bench_train.py` holds them against torchvision's). All chance lies in a `Treatment`, which
-is drawn once: a picture and its twin, a picture and its mask, or all frames of a clip get the same
-one when they are given generators in the same state, or go through one call.
+These transforms work on single uint8 pictures with numpy and OpenCV, in the loader's workers, so
+that artefacts are the real codecs' (`scripts/bench_train.py` holds them against torchvision's). All
+chance lies in a `Treatment`, which is drawn once: a picture and its twin, a picture and its mask,
+or all frames of a clip get the same one when they are given generators in the same state, or go
+through one call.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdetect.data.augment_settings import NO_AUGMENT as NO_AUGMENT
+from dfdetect.data.augment_settings import AugmentSettings as AugmentSettings
 from dfdetect.data.degrade import down_and_up, jpeg, noisy, recolour
 from dfdetect.data.face_shape import placed_shape
 from dfdetect.data.occlusion import PARTS, Rectangle, erased_pixels, part_pixels
@@ -27,54 +29,6 @@ from dfdetect.types import Image, Point
 
 Landmarks: TypeAlias = "Sequence[Point] | Floats"
 Pixels = TypeVar("Pixels", Image, Mask)
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentSettings:
-    """How strongly training crops are changed; probabilities are in [0, 1].
-
-    `scale_low` and `scale_high` bound the side of the region as a multiple of the face box;
-    `shift` is the largest offset of its centre, as a share of its side. `resize_low` is the
-    smallest size, as a share of the input's, that a picture is taken down to and back up from.
-    `jpeg_low` is the lowest JPEG quality, `noise_high` the largest standard deviation in grey
-    levels, `colour_high` the largest change of brightness, contrast and saturation. `blur_low` and
-    `blur_high` bound the blur's standard deviation in pixels; `rotate_high` is in degrees,
-    `rgb_shift_high` in grey levels of each channel by itself. `codec` is the probability of going
-    through H.264 at a CRF from `codec_low` to `codec_high`; `cutout` that one part of the face is
-    covered in black, which needs landmarks; `erase` that a rectangle of up to `erase_high` of the
-    picture's area is filled with one colour.
-    """
-
-    scale_low: float = 1.0
-    scale_high: float = 1.5
-    shift: float = 0.05
-    flip: float = 0.5
-    colour: float = 0.5
-    colour_high: float = 0.25
-    grey: float = 0.05
-    blur: float = 0.15
-    resize: float = 0.35
-    resize_low: float = 0.35
-    noise: float = 0.15
-    noise_high: float = 8.0
-    jpeg: float = 0.5
-    jpeg_low: int = 40
-    blur_low: float = 0.5
-    blur_high: float = 1.5
-    rotate: float = 0.0
-    rotate_high: float = 10.0
-    rgb_shift: float = 0.0
-    rgb_shift_high: float = 20.0
-    codec: float = 0.0
-    codec_low: int = 23
-    codec_high: int = 40
-    cutout: float = 0.0
-    erase: float = 0.0
-    erase_high: float = 0.2
-
-
-NO_AUGMENT = AugmentSettings(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 100)
-"""Leaves a crop as it is, apart from the region and the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +212,9 @@ def augment_marked(
     settings: AugmentSettings,
     landmarks: Landmarks,
 ) -> tuple[Image, Floats]:
-    """Return what `augment` does, and the five points where they came to lie, (5, 2).
-
-    A mirrored face has its left eye where the right one was: the points keep their order.
-    """
+    """Return what `augment` does, and where five points came to lie, (5, 2), left ones first."""
     treatment = draw_treatment(rng, settings)
-    picture = _treated([crop], crop_scale, size, treatment, [landmarks])[0]
+    (picture,) = _treated([crop], crop_scale, size, treatment, [landmarks])
     share = min(1.0, treatment.scale / crop_scale)
     points = _carried(np.asarray(landmarks, np.float64), crop.shape[0], share, treatment, size)
     return picture, points[[1, 0, 2, 4, 3]] if treatment.flip else points

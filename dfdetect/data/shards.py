@@ -36,6 +36,10 @@ UNREADABLE = "unreadable"
 MISSING = "missing"
 UNTOUCHED = "untouched"
 MASK_ERROR = "mask_error"
+ALTERED = "altered"
+
+VIDEO_FAULTS = (MISSING, UNREADABLE, DECODE_ERROR, ALTERED, MASK_ERROR)
+"""The statuses that are of a file and not of what it shows."""
 
 POINTS = ("landmarks", "points")
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")

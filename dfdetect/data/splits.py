@@ -197,22 +197,7 @@ def leak_check(videos: Videos) -> tuple[Leak, ...]:
     within a dataset unless they start with `@`, bytes across all. Videos without a split are links
     of a chain but no leak.
     """
-    codes = source_groups(videos).codes
-    split = videos.column("split").combine_chunks()
-    split_codes = np.asarray(pc.fill_null(pc.index_in(split, pa.array(SPLITS)), -1))
-    present = np.unique(np.stack([codes, split_codes])[:, split_codes >= 0], axis=1)
-    groups, n_splits = np.unique(present[0], return_counts=True)
-    leaks: list[Leak] = []
-    torn = groups[n_splits > 1]
-    # one sort finds the members of every torn group
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], torn, side="left")
-    ends = np.searchsorted(codes[order], torn, side="right")
-    for group, start, end in zip(torn, starts, ends, strict=True):
-        members = videos.take(np.sort(order[start:end]))
-        splits = [SPLITS[code] for code in np.sort(present[1][present[0] == group])]
-        leaks.extend(_shortest(members, *pair) for pair in combinations(splits, 2))
-    return tuple(leaks)
+    return tuple(leak for torn in _torn(videos) for leak in torn.leaks(videos))
 
 
 def require_no_leak(videos: Videos) -> None:
@@ -221,13 +206,51 @@ def require_no_leak(videos: Videos) -> None:
     Raises:
         ContractError: The sentence shows the first chain and the number of leaks.
     """
-    leaks = leak_check(videos)
-    if leaks:
-        first = leaks[0]
+    torn = _torn(videos)
+    if torn:
+        # a careless split tears thousands of groups; one chain shows what is wrong
+        first = next(torn[0].leaks(videos))
+        n_leaks = sum(len(list(combinations(one.splits, 2))) for one in torn)
         raise ContractError(
-            f"{len(leaks)} leak(s) between splits; {first.splits[0]} and {first.splits[1]} share: "
+            f"{n_leaks} leak(s) between splits; {first.splits[0]} and {first.splits[1]} share: "
             f"{' → '.join(first.chain)}; split again with split.strategy=hash"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Torn:
+    """A group of related videos in several splits: the numbers of its rows, and the splits."""
+
+    rows: NDArray[np.int64]
+    splits: tuple[str, ...]
+
+    def leaks(self, videos: Videos) -> Iterator[Leak]:
+        members = videos.take(self.rows)
+        for first, second in combinations(self.splits, 2):
+            yield _shortest(members, first, second)
+
+
+def _torn(videos: Videos) -> tuple[_Torn, ...]:
+    codes = source_groups(videos).codes
+    split = videos.column("split").combine_chunks()
+    split_codes = np.asarray(pc.fill_null(pc.index_in(split, pa.array(SPLITS)), -1))
+    # each group and split that occur together, once
+    present = np.unique(np.stack([codes, split_codes])[:, split_codes >= 0], axis=1)
+    groups, first_pairs, n_splits = np.unique(present[0], return_index=True, return_counts=True)
+    several = np.flatnonzero(n_splits > 1)
+    # one sort finds the members of every torn group
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], groups[several], side="left")
+    ends = np.searchsorted(codes[order], groups[several], side="right")
+    return tuple(
+        _Torn(
+            np.sort(order[start:end]),
+            tuple(SPLITS[code] for code in present[1][pair : pair + n]),
+        )
+        for start, end, pair, n in zip(
+            starts, ends, first_pairs[several], n_splits[several], strict=True
+        )
+    )
 
 
 def _tokens(row: ManifestRow) -> Iterator[str]:

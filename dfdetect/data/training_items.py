@@ -7,7 +7,7 @@ exactly the items that it would have seen, and several processes share them out 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from dfdetect.data.augment import (
     AugmentSettings,
+    augment,
     augment_clip,
+    augment_marked,
     augment_masked,
     require_landmarks,
 )
+from dfdetect.data.augment_settings import geometry_of
 from dfdetect.data.blend import self_blend
 from dfdetect.data.crops import CropStore
 from dfdetect.data.groups import ClipDataset
@@ -71,12 +74,15 @@ class TrainingItem:
         labels: N, 1 = fake.
         methods: N, 0 genuine, 1 + i the i-th method of `BatchNeeds`, -1 any other forgery.
         masks: float32, V × N × S × S in [0, 1], 1 where forged; None unless needed.
+        points: float32, 5 × 2, where a pair is still to be blended; NaN where it is not. Then
+            both faces are the genuine one. None where the loader blends.
     """
 
     images: NDArray[np.uint8] = field(repr=False)
     labels: tuple[int, ...]
     methods: tuple[int, ...]
     masks: Mask | None = field(default=None, repr=False)
+    points: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +116,13 @@ class TrainingItems:
         seed: int,
         n_items: int,
         needs: BatchNeeds = PLAIN,
+        *,
+        blends: bool = True,
     ) -> None:
         """Collect the train split of the stores.
+
+        Without `blends`, pairs that are to be self-blends are handed over as `TrainingItem.points`
+        says, and no face is changed but in its geometry.
 
         Raises:
             UsageError: A source has no genuine faces in the train split, lacks the fakes, methods
@@ -119,7 +130,10 @@ class TrainingItems:
         """
         self._settings, self._seed, self._n_items = settings, seed, n_items
         self._size, self._needs = preprocess.size, needs
-        self._sources = tuple(sources)
+        self._sources, self._blends = tuple(sources), blends
+        if not blends:
+            _require_plain(self._sources, settings, needs)
+            self._settings = geometry_of(settings)
         weights = np.array([source.weight for source in sources], dtype=np.float64)
         if not weights.size or weights.min() < 0 or weights.sum() == 0:
             raise UsageError("sources need at least one positive weight: sources.0.weight=1")
@@ -161,12 +175,17 @@ class TrainingItems:
         if found is None:  # landmarks are missing: draw again, deterministically
             return self[(position + 7919) % self._n_items]
         faces, treatment = found
+        if not self._blends:
+            return self._unblended(faces, treatment)
         return self._changed(faces, treatment)
 
     def _pair(self, number: int, rng: np.random.Generator) -> tuple[tuple[_Face, ...], int] | None:
         real, fakes = self._draw(self._real[number], rng), self._fake[number]
         blended = rng.random() < self._sources[number].blend_share
         treatment = int(rng.integers(2**63))
+        if blended and self._is_marked(real) and not self._blends:
+            face = self._face(real)
+            return (face, replace(face, label=FAKE, method=UNLISTED)), treatment
         if blended and self._is_marked(real):
             faces = self._blended(number, real, rng)
             return None if faces is None else (faces, treatment)
@@ -234,13 +253,32 @@ class TrainingItems:
     def _is_marked(self, unit: int) -> bool:
         return not np.isnan(self._crops.columns.landmarks[self._frames[unit], 0]).any()
 
+    def _unblended(self, faces: Sequence[_Face], treatment: int) -> TrainingItem:
+        genuine, forged = faces
+        rng, again = (np.random.default_rng(treatment) for _ in range(2))
+        size, told = self._size, self._settings
+        picture, marks = genuine.pictures[0], genuine.landmarks[0]
+        if forged.pictures is genuine.pictures:
+            one, points = augment_marked(picture, genuine.crop_scale, size, rng, told, marks)
+            treated = [one, one]
+        else:
+            one = augment(picture, genuine.crop_scale, size, rng, told)
+            other = augment(forged.pictures[0], forged.crop_scale, size, again, told)
+            treated, points = [one, other], np.full((5, 2), np.nan)
+        return TrainingItem(
+            np.stack(treated)[None],
+            tuple(face.label for face in faces),
+            tuple(face.method for face in faces),
+            points=points.astype(np.float32),
+        )
+
     def _changed(self, faces: Sequence[_Face], treatment: int) -> TrainingItem:
         seeds = [[treatment, view] if view else treatment for view in range(self._needs.views)]
         treated = [[self._treated(face, seed) for face in faces] for seed in seeds]
         images = np.stack([[pictures for pictures, _ in view] for view in treated], dtype=np.uint8)
         masks = None
         if self._needs.masks:
-            masks = np.stack([[mask for _, mask in view] for view in treated], dtype=np.float32)
+            masks = np.array([[mask for _, mask in view] for view in treated], dtype=np.float32)
         return TrainingItem(
             images if self._needs.frames > 1 else images[:, :, 0],
             tuple(face.label for face in faces),
@@ -307,6 +345,21 @@ class TrainingItems:
             self._settings,
             [()] if np.isnan(self._crops.columns.landmarks[drawn, 0]).any() else [],
         )
+
+
+def _require_plain(sources: Sequence[Source], settings: AugmentSettings, needs: BatchNeeds) -> None:
+    """Refuse what pairs cannot have that are blended where they are trained on."""
+    has_others = any(source.blend != "self" for source in sources)
+    for asked, what in (
+        (needs.frames > 1, "clips"),
+        (needs.views > 1, "several views of a face"),
+        (needs.grouped, "groups of a face and its forgeries"),
+        (has_others, "blends of two people (blend=xray)"),
+        (settings.codec > 0, "the video codec (augment.codec)"),
+        (settings.cutout > 0 or settings.erase > 0, "cut-outs (augment.cutout, augment.erase)"),
+    ):
+        if asked:
+            raise UsageError(f"the batched blend has no {what}; set trainer.blend_on=loader")
 
 
 def _frames(crops: CropDataset, n_frames: int) -> NDArray[np.int64]:

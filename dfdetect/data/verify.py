@@ -202,7 +202,10 @@ def _parts(copy: _Copy, n_missing: int) -> tuple[PartCount, ...]:
             replace(counted(Expected(0, method, compression=c)), n_wanted=None, n_missing=None)
             for method, c in kinds
         ]
-    return (*parts, PartCount("all", None, len(rows), n_missing, len(unreadable)))
+    # counts alone say that videos are missing, not which
+    unnamed = n_missing == 0 and any(part.n_missing for part in parts)
+    n_named = None if unnamed else n_missing
+    return (*parts, PartCount("all", None, len(rows), n_named, len(unreadable)))
 
 
 def _references(given: Path | None, copy: _Copy) -> list[Reference]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from dfdetect.data.masks import MaskReader, painted_face
 from dfdetect.data.reuse import Given, Numbered, Reuse, Search, Sighting
 from dfdetect.data.shards import (
+    ALTERED,
     DECODE_ERROR,
     MASK_ERROR,
     MISSING,
@@ -70,10 +72,11 @@ class Cutter:
     ) -> Iterator[Cut]:
         """Yield a row, with the picture where its status is `ok`, for every sampled frame or face.
 
-        A video that is missing, unreadable or breaks off costs one row with that status, and so
-        does a forgery whose mask is to choose the face but is missing or unreadable. A frame that
-        nothing was painted in is `untouched`: a genuine picture in a forgery. One whose painted
-        area no face covers has `no_face`, one that the mask does not reach `mask_error`.
+        A video that is missing, unreadable, another one than was indexed (`altered`) or breaks off
+        costs one row with that status, and so does a forgery whose mask is to choose the face but
+        is missing or unreadable. A frame that nothing was painted in is `untouched`: a genuine
+        picture in a forgery. One whose painted area no face covers has `no_face`, one that the mask
+        does not reach `mask_error`.
 
         Args:
             row: The video.
@@ -91,6 +94,9 @@ class Cutter:
         n_frames = 0
         try:
             video = probe(path, self.sampler.limits)
+            if not _is_as_indexed(video, row):
+                yield _video_row(row, ALTERED), None
+                return
             stream = self.sampler.sample(video)
             try:
                 mask = self._mask(row, data_root, video)
@@ -253,6 +259,12 @@ def _row(row: ManifestRow, frame: Frame, track_id: int, status: str) -> CropRow:
         time_s=frame.time_s,
         status=status,
     )
+
+
+def _is_as_indexed(video: VideoInfo, row: ManifestRow) -> bool:
+    # a hash would cost reading every file twice; another clip under the name differs in these
+    shape = (video.width, video.height, video.n_frames)
+    return shape == (row.width, row.height, row.n_frames) and isclose(video.fps, row.fps)
 
 
 def _video_row(row: ManifestRow, status: str) -> CropRow:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfdetect.detectors.backbone import IMAGENET, timm_features
+from dfdetect.detectors.backbone import IMAGENET, crop_policy, timm_features
 from dfdetect.detectors.base import Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, smoothed
 from dfdetect.detectors.network import Detector, TrainingBatch
-from dfdetect.types import CropPolicy
+from dfdetect.detectors.precision import at_least_single, full_precision
 
 VGG = "vgg19.tv_in1k"
 # the map before VGG's third pooling: 256 channels at a quarter of the input
@@ -53,7 +53,7 @@ class Capsule(Detector):
     (DeepfakeBench README).
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
     check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
     # four terms, none of which can see its logit leave ± 1: 4 · ln(1 + 1/e)
     loss_floor: ClassVar[float] = 1.2530
@@ -65,6 +65,7 @@ class Capsule(Detector):
         dropout: float = 0.05,
         size: int = 300,
         crop_scale: float = 1.3,
+        crop: str = "square",
         tuned: bool = True,
         init: str | None = None,
     ) -> None:
@@ -76,6 +77,7 @@ class Capsule(Detector):
             dropout: Probability with which a part's vote loses a dimension while training.
             size: Side of the input in pixels, at least 32.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             tuned: Whether VGG's weights are trained too.
             init: A timm state dict or `download`, see `load_initial`; None: random weights.
 
@@ -88,7 +90,7 @@ class Capsule(Detector):
             raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
         if size < 32:
             raise ValueError(f"size must be at least 32, not {size}")
-        super().__init__(Preprocess(size, *IMAGENET, CropPolicy("square", crop_scale, size)))
+        super().__init__(Preprocess(size, *IMAGENET, crop_policy(crop, crop_scale, size)))
         self.vgg = timm_features(VGG, out_indices=THIRD_BLOCK, init=init).requires_grad_(tuned)
         self.parts = nn.ModuleList(PrimaryCapsule() for _ in range(capsules))
         self.routing = Routing(capsules, rounds, dropout)
@@ -105,11 +107,11 @@ class Capsule(Detector):
         return mean_logit(self.capsule_logits(pixels))
 
     def loss_terms(self, batch: TrainingBatch, smoothing: float = 0.0) -> tuple[LossTerm, ...]:
-        """Return `margin`, the cross-entropies of the class capsules' dimensions, added up."""
+        """Return `bce`, the cross-entropies of the class capsules' dimensions, added up."""
         logits = self.capsule_logits(batch.pixels)
         targets = smoothed(batch.labels, smoothing)[:, None].expand_as(logits)
         crossed = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return (LossTerm("margin", crossed.sum(dim=1).mean()),)
+        return (LossTerm("bce", crossed.sum(dim=1).mean()),)
 
 
 class PrimaryCapsule(nn.Module):
@@ -156,12 +158,15 @@ class Routing(nn.Module):
         weights: Tensor = self.weights
         if self.training:
             weights = weights + NOISE * torch.randn_like(weights)
-        votes = self.dropout(torch.einsum("kcdp,bcp->bkcd", weights, squashed(parts)))
-        agreement = torch.zeros_like(votes[..., :1])
-        classes = _elected(votes, agreement)
-        for _ in range(self.rounds - 1):
-            agreement = agreement + (votes * classes[:, :, None]).sum(dim=-1, keepdim=True)
+        # half precision would lose the noise, and what keeps the gradient of zeros finite
+        with full_precision(parts):
+            directions = squashed(at_least_single(parts))
+            votes = self.dropout(torch.einsum("kcdp,bcp->bkcd", weights, directions))
+            agreement = torch.zeros_like(votes[..., :1])
             classes = _elected(votes, agreement)
+            for _ in range(self.rounds - 1):
+                agreement = agreement + (votes * classes[:, :, None]).sum(dim=-1, keepdim=True)
+                classes = _elected(votes, agreement)
         return classes
 
 

@@ -7,12 +7,18 @@ loss adds to the cross-entropy how far apart the directions of their features ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn import functional
 
+from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy, smoothed
 from dfdetect.detectors.network import BatchNeeds, Detector, TrainingBatch
+from dfdetect.detectors.precision import at_least_single
 from dfdetect.detectors.xception import (
     WIDTH,
     XceptionBody,
@@ -49,7 +55,8 @@ class Core(Detector):
     faces.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
 
     def __init__(
         self,
@@ -118,6 +125,7 @@ def consistency(first: Tensor, second: Tensor) -> Tensor:
         >>> consistency(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
         tensor(1.)
     """
+    first, second = at_least_single(first), at_least_single(second)
     return (1 - functional.cosine_similarity(first, second, dim=1)).square().mean()
 
 

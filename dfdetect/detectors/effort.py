@@ -15,6 +15,7 @@ from torch.nn import functional
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm
 from dfdetect.detectors.network import TrainingBatch
+from dfdetect.detectors.precision import full_precision
 from dfdetect.detectors.vit import CLIP_LARGE, FrozenTransformer
 
 QKV = 3
@@ -117,15 +118,17 @@ class SplitLinear(nn.Module):
         Û are the frozen directions with the trained ones. The frozen ones need not be stored: what
         of a vector lies in their space is what does not lie along the directions at the start.
         """
-        left = _departure(self.left, self.start_left)
-        return left + _departure(self.right.mT, self.start_right.mT)
+        with full_precision(self.main):
+            left = _departure(self.left, self.start_left)
+            return left + _departure(self.right.mT, self.start_right.mT)
 
     def energy_change(self) -> Tensor:
         """Return |‖Ŵ‖² − ‖W‖²| of every block, K: how far the sum of squares is from the start."""
-        residual = self.residual()
-        main = self.main.view(residual.shape)
-        now = (residual.square() + 2 * main * residual).sum((1, 2))
-        return (now - self.start_values.square().sum(1)).abs()
+        with full_precision(self.main):
+            residual = self.residual()
+            main = self.main.view(residual.shape)
+            now = (residual.square() + 2 * main * residual).sum((1, 2))
+            return (now - self.start_values.square().sum(1)).abs()
 
 
 @DETECTORS.register("effort")
@@ -157,6 +160,7 @@ class Effort(FrozenTransformer):
         model_name: str = CLIP_LARGE,
         size: int = 224,
         crop_scale: float = 1.3,
+        crop: str = "square",
         statistics: str = "clip",
         n_trainable: int = 1,
         orthogonality_weight: float = 0.0,
@@ -169,6 +173,7 @@ class Effort(FrozenTransformer):
             model_name: A vision transformer of timm's, with a weights tag.
             size: Side of the input in pixels; tables of positions are resized to it.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             statistics: Mean and std of the pixels: clip, imagenet, half or none.
             n_trainable: Singular directions of each attention matrix that learn.
             orthogonality_weight: How often the loss of orthogonality counts; 0: it is left out.
@@ -178,7 +183,7 @@ class Effort(FrozenTransformer):
         Raises:
             ValueError: No such model, a value out of range, or a file that does not fit.
         """
-        super().__init__(model_name, size, crop_scale, statistics, init, projected=False)
+        super().__init__(model_name, size, crop_scale, crop, statistics, init, projected=False)
         self.orthogonality_weight = orthogonality_weight
         self.energy_weight = energy_weight
         # a file's weights are loaded over what this makes; it then holds no `init`

@@ -7,15 +7,20 @@ Clues", ECCV 2020.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
-from dfdetect.detectors.frequency import dct_matrix, diagonal_band, full_precision
+from dfdetect.detectors.frequency import dct_matrix, diagonal_band
 from dfdetect.detectors.network import Detector
+from dfdetect.detectors.precision import full_precision
 from dfdetect.detectors.xception import (
     N_BLOCKS,
     WIDTH,
@@ -197,7 +202,8 @@ class F3Net(Detector):
     weights differ by up to 6 points.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
 
     def __init__(
         self,

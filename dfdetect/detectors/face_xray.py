@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfdetect.detectors.backbone import IMAGENET, timm_features
+from dfdetect.detectors.backbone import IMAGENET, crop_policy, timm_features
 from dfdetect.detectors.base import Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
 from dfdetect.detectors.network import BatchNeeds, Detector, TrainingBatch
-from dfdetect.types import CropPolicy
 
 # stride 4 and what is coarser; finer maps would cost most of the time
 SCALES = (1, 2, 3, 4)
@@ -52,29 +51,31 @@ class FaceXray(Detector):
     report that they could not make it converge.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
     check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType(
-        {"backbone": "hrnet_w18_small", "size": 64}
+        {"model_name": "hrnet_w18_small", "size": 64}
     )
 
     def __init__(
         self,
-        backbone: str = "hrnet_w48.ms_in1k",
+        model_name: str = "hrnet_w48.ms_in1k",
         classifier: str = "map",
         xray_weight: float = 100.0,
         size: int = 256,
         crop_scale: float = 1.3,
+        crop: str = "square",
         init: str | None = None,
     ) -> None:
         """Make the network.
 
         Args:
-            backbone: A timm network with maps at 1/4, 1/8, 1/16 and 1/32: the paper's by default;
+            model_name: A timm network with maps at 1/4, 1/8, 1/16 and 1/32: the paper's by default;
                 `hrnet_w18_small` or `tf_efficientnet_lite0` are light.
             classifier: What judges the X-ray: map (hidden layers on its pixels) or mean.
             xray_weight: How often the pixel-wise term counts.
             size: Side of the input in pixels, a multiple of 32.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             init: A timm state dict or `download`, see `load_initial`; None: random weights.
 
         Raises:
@@ -86,11 +87,10 @@ class FaceXray(Detector):
             raise ValueError(f"size must be a multiple of 32, not {size}")
         if not xray_weight >= 0:
             raise ValueError(f"xray_weight must not be negative, as {xray_weight} is")
-        crop = CropPolicy("square", crop_scale, size)
-        super().__init__(Preprocess(size, *IMAGENET, crop))
+        super().__init__(Preprocess(size, *IMAGENET, crop_policy(crop, crop_scale, size)))
         # HRNet's own maps, before the layers that widen them for ImageNet
-        options = {"feature_location": ""} if backbone.startswith("hrnet") else {}
-        self.backbone = timm_features(backbone, out_indices=SCALES, init=init, **options)
+        options = {"feature_location": ""} if model_name.startswith("hrnet") else {}
+        self.backbone = timm_features(model_name, out_indices=SCALES, init=init, **options)
         self.draw = _drawing(sum(self.backbone.feature_info.channels()))
         self.judge = _verdict(size) if classifier == "map" else _mean_verdict()
         self._weight = xray_weight
@@ -148,7 +148,8 @@ def xray_divergence(drawn: Tensor, xray: Tensor) -> Tensor:
     Its gradient is that of the cross-entropy, and it is 0 where the drawing is exact.
     """
     crossed = functional.binary_cross_entropy_with_logits(drawn, xray)
-    entropy = functional.binary_cross_entropy(xray, xray)
+    # written out: CUDA's mixed precision refuses a cross-entropy of probabilities
+    entropy = -(torch.xlogy(xray, xray) + torch.xlogy(1 - xray, 1 - xray)).mean()
     return crossed - entropy
 
 

@@ -1,4 +1,4 @@
-"""Cosine transforms as matrix products, and the arithmetic they need.
+"""Cosine transforms as matrix products.
 
 Matrices of constants export to ONNX and give the same numbers everywhere, which library
 transforms do not promise.
@@ -42,12 +42,3 @@ def diagonal_band(size: int, low: int, high: int) -> Tensor:
     place = torch.arange(size)
     diagonal = place[:, None] + place
     return ((diagonal >= low) & (diagonal <= high)).float()
-
-
-def full_precision(tensor: Tensor) -> torch.autocast:
-    """Return a context in which float32 stays float32 under mixed precision.
-
-    Fine frequencies are the small differences of large numbers: the 8 bits of bfloat16 hold none
-    of them.
-    """
-    return torch.autocast(tensor.device.type, enabled=False)

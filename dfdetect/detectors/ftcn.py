@@ -15,12 +15,11 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torchvision.ops import Conv3dNormActivation
 
-from dfdetect.detectors.backbone import STATISTICS
+from dfdetect.detectors.backbone import IMAGENET, crop_policy
 from dfdetect.detectors.base import BatchNeeds, Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.network import Detector
 from dfdetect.detectors.xception import logit_layer
-from dfdetect.types import CropPolicy
 
 STEM_WIDTH = 64
 EXPANSION = 4
@@ -61,6 +60,7 @@ class Ftcn(Detector):
         frames: int = 16,
         size: int = 224,
         crop_scale: float = 1.3,
+        crop: str = "square",
         dropout: float = DROPOUT,
     ) -> None:
         """Make the network, with random weights.
@@ -69,6 +69,7 @@ class Ftcn(Detector):
             frames: Frames a clip.
             size: Side of the input in pixels.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             dropout: Probability in the transformer.
 
         Raises:
@@ -78,8 +79,7 @@ class Ftcn(Detector):
             raise ValueError(f"frames must be 2 or more, not {frames}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
-        mean, std = STATISTICS["imagenet"]
-        super().__init__(Preprocess(size, mean, std, CropPolicy("square", crop_scale, size)))
+        super().__init__(Preprocess(size, *IMAGENET, crop_policy(crop, crop_scale, size)))
         self.frames = frames
         self.body = TemporalResNet()
         self.transformer = TemporalTransformer(self.body.width, frames, dropout)

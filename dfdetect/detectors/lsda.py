@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfdetect.detectors.arcface import FaceEncoder
-from dfdetect.detectors.backbone import IMAGENET, load_initial, timm_network
+from dfdetect.detectors.backbone import IMAGENET, crop_policy, load_initial, timm_network
 from dfdetect.detectors.base import Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
 from dfdetect.detectors.network import BatchNeeds, Detector, TrainingBatch
+from dfdetect.detectors.precision import at_least_single
 from dfdetect.detectors.xception import logit_layer, pooled
-from dfdetect.types import CropPolicy
 
 WIDTH = 512
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
@@ -72,17 +72,18 @@ class Lsda(Detector):
     preview, trained on FF++ c23 (paper, as others cite it); 133 M parameters with teachers.
     """
 
-    not_stored = frozenset({"init", "real_encoder", "real_init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init", "real_encoder", "real_init"})
     check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType(
-        {"backbone": "test_efficientnet", "size": 64}
+        {"model_name": "test_efficientnet", "size": 64}
     )
     training_only: ClassVar[frozenset[str]] = frozenset({"teaching"})
 
     def __init__(
         self,
-        backbone: str = "tf_efficientnet_b4.aa_in1k",
+        model_name: str = "tf_efficientnet_b4.aa_in1k",
         size: int = 256,
         crop_scale: float = 1.3,
+        crop: str = "square",
         teachers: bool = True,
         domain_weight: float = 1.0,
         verdict_weight: float = 0.5,
@@ -95,9 +96,10 @@ class Lsda(Detector):
         """Make the network.
 
         Args:
-            backbone: A convolutional timm network for student and teachers.
+            model_name: A convolutional timm network for student and teachers.
             size: Side of the input in pixels.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             teachers: Whether to train by the method; False: the student by cross-entropy.
             domain_weight: How often telling the domains apart counts.
             verdict_weight: How often the student's cross-entropy counts.
@@ -112,15 +114,15 @@ class Lsda(Detector):
         Raises:
             ValueError: A value is out of range, or a file does not fit.
         """
-        super().__init__(Preprocess(size, *IMAGENET, CropPolicy("square", crop_scale, size)))
+        super().__init__(Preprocess(size, *IMAGENET, crop_policy(crop, crop_scale, size)))
         weights = LossWeights(domain_weight, verdict_weight, distil_weight, identity_weight)
         self._weights = weights
-        self.student = Encoder(backbone, size, init)
+        self.student = Encoder(model_name, size, init)
         self.head = logit_layer(WIDTH)
         self.teaching: Teaching | None = None
         if teachers:
             real = _real_encoder(real_encoder, real_init, size)
-            self.teaching = Teaching([Encoder(backbone, size, init) for _ in METHODS], real)
+            self.teaching = Teaching([Encoder(model_name, size, init) for _ in METHODS], real)
 
     @property
     def needs(self) -> BatchNeeds:
@@ -286,10 +288,10 @@ def identity_loss(lesson: Lesson) -> Tensor:
 
     The mean over methods of 1 - cosine, or of the cosine where it is positive.
     """
-    genuine = pooled(lesson.genuine)
+    genuine = pooled(at_least_single(lesson.genuine))
     distances = []
     for method, maps in zip(METHODS, lesson.forged, strict=True):
-        cosine = functional.cosine_similarity(pooled(maps), genuine)
+        cosine = functional.cosine_similarity(pooled(at_least_single(maps)), genuine)
         distance = 1 - cosine if method in KEEP_IDENTITY else cosine.clamp(min=0)
         distances.append(distance.mean())
     return torch.stack(distances).mean()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfdetect.detectors.losses import binary_cross_entropy
+from dfdetect.detectors.precision import at_least_single, full_precision
 
 
 class CosineHead(nn.Module):
@@ -35,9 +36,12 @@ class CosineHead(nn.Module):
 
     def cosines(self, features: Tensor) -> Tensor:
         """Return the cosines with genuine and with forged: B × width → B × 2."""
-        return functional.linear(
-            functional.normalize(features, dim=1), functional.normalize(self.directions, dim=1)
-        )
+        # what a scale of 30 multiplies must not be rounded to a hundredth
+        with full_precision(features):
+            return functional.linear(
+                functional.normalize(at_least_single(features), dim=1),
+                functional.normalize(self.directions, dim=1),
+            )
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B,) for features, B × width."""

@@ -9,6 +9,8 @@ The authors' networks answer 1 for a *real* face; these answer above 0 for a *fa
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,7 +33,7 @@ class MesoNet(Detector):
     """What the two networks share: pixels, `blocks` and then `head`, and the loss."""
 
     # it matters to training alone
-    not_stored = frozenset({"loss"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     blocks: nn.Sequential
     head: nn.Sequential

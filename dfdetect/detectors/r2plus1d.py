@@ -15,12 +15,17 @@ from urllib.error import URLError
 from torch import Tensor, nn
 from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
 
-from dfdetect.detectors.backbone import DOWNLOAD, Statistics, load_all_but, read_state
+from dfdetect.detectors.backbone import (
+    DOWNLOAD,
+    Statistics,
+    crop_policy,
+    load_all_but,
+    read_state,
+)
 from dfdetect.detectors.base import BatchNeeds, Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.network import Detector
 from dfdetect.detectors.xception import logit_layer
-from dfdetect.types import CropPolicy
 
 KINETICS: Statistics = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 HEAD = frozenset({"fc.weight", "fc.bias"})
@@ -51,6 +56,7 @@ class R2Plus1d(Detector):
         frames: int = 16,
         size: int = 112,
         crop_scale: float = 1.3,
+        crop: str = "square",
         dropout: float = 0.0,
         init: str | None = None,
     ) -> None:
@@ -60,6 +66,7 @@ class R2Plus1d(Detector):
             frames: Frames a clip.
             size: Side of the input in pixels.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             dropout: Probability in front of the last layer.
             init: A `.safetensors` file with the state dict of torchvision's `r2plus1d_18`, its last
                 layer left out; `download` lets torchvision fetch its Kinetics-400 weights. None:
@@ -70,7 +77,7 @@ class R2Plus1d(Detector):
         """
         if frames < 2:
             raise ValueError(f"frames must be 2 or more, not {frames}")
-        super().__init__(Preprocess(size, *KINETICS, CropPolicy("square", crop_scale, size)))
+        super().__init__(Preprocess(size, *KINETICS, crop_policy(crop, crop_scale, size)))
         self.frames = frames
         network: Any = r2plus1d_18()
         if init is not None:

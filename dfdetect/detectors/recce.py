@@ -7,16 +7,21 @@ reasoning, and the difference to its reconstruction guides the attention.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from timm.models.xception import Block, SeparableConv2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
 from dfdetect.detectors.network import Detector, TrainingBatch
+from dfdetect.detectors.precision import at_least_single, full_precision
 from dfdetect.detectors.xception import (
     N_BLOCKS,
     WIDTH,
@@ -77,7 +82,8 @@ class Recce(Detector):
     where neither the reconstruction nor the metric loss is trained on.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
 
     def __init__(
         self,
@@ -356,8 +362,9 @@ def metric_loss(embedded: Tensor, real: Tensor) -> Tensor:
         embedded: B × C.
         real: B, bool, which faces are genuine.
     """
-    directions = functional.normalize(embedded, dim=1)
-    similarity = (1 + directions @ directions.T) / 2
+    with full_precision(embedded):
+        directions = functional.normalize(at_least_single(embedded), dim=1)
+        similarity = (1 + directions @ directions.T) / 2
     itself = torch.eye(len(real), dtype=torch.bool, device=real.device)
     alike = real[:, None] & real[None, :] & ~itself
     mixed = real[:, None] & ~real[None, :]

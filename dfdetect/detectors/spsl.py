@@ -7,10 +7,14 @@ Domain", CVPR 2021.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.network import Detector
 from dfdetect.detectors.xception import (
@@ -96,7 +100,8 @@ class SPSL(Detector):
     README); re-runs of its released weights differ by up to 6 points.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
 
     def __init__(
         self,

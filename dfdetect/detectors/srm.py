@@ -7,15 +7,20 @@ Images", IEEE TIFS 2012.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
-from dfdetect.detectors.frequency import full_precision
 from dfdetect.detectors.losses import LossTerm
 from dfdetect.detectors.margins import CosineHead, additive_margin_loss
 from dfdetect.detectors.network import Detector, TrainingBatch
+from dfdetect.detectors.precision import full_precision
 from dfdetect.detectors.xception import (
     N_BLOCKS,
     WIDTH,
@@ -193,7 +198,8 @@ class SRM(Detector):
     differ by up to 6 points.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
 
     def __init__(
         self,

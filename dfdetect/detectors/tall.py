@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dfdetect.detectors.backbone import (
     IMAGENET,
     Adapt,
+    crop_policy,
     load_initial,
     start_undecided,
     timm_network,
@@ -26,7 +27,6 @@ from dfdetect.detectors.base import BatchNeeds, Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
 from dfdetect.detectors.network import Detector, TrainingBatch
-from dfdetect.types import CropPolicy
 
 
 @DETECTORS.register("tall")
@@ -60,6 +60,7 @@ class Tall(Detector):
         size: int = 224,
         window: int = 14,
         crop_scale: float = 1.3,
+        crop: str = "square",
         cut_out: int = 16,
         dropout: float = 0.0,
         init: str | None = None,
@@ -72,6 +73,7 @@ class Tall(Detector):
             size: Side of the laid-out picture in pixels; crops have size / √frames.
             window: Side of the windows of attention in patches, at most that of the map.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             cut_out: Side in crop pixels of the square that training hides; 0: none.
             dropout: Probability in front of the last layer.
             init: A timm state dict or `download`, see `load_initial`; None: random weights.
@@ -84,12 +86,12 @@ class Tall(Detector):
             raise ValueError(f"frames must be a square number from 4 on, not {frames}")
         if size % side:
             raise ValueError(f"size {size} cannot be divided into {side} thumbnails a row")
-        crop = CropPolicy("square", crop_scale, size // side)
-        if not 0 <= cut_out < crop.size:
-            raise ValueError(f"cut_out must lie in 0…{crop.size - 1}, not {cut_out}")
+        policy = crop_policy(crop, crop_scale, size // side)
+        if not 0 <= cut_out < policy.size:
+            raise ValueError(f"cut_out must lie in 0…{policy.size - 1}, not {cut_out}")
         if window < 1:
             raise ValueError(f"window must be 1 or more, not {window}")
-        super().__init__(Preprocess(crop.size, *IMAGENET, crop))
+        super().__init__(Preprocess(policy.size, *IMAGENET, policy))
         self.frames, self.cut_out = frames, cut_out
         network = timm_network(model_name, size, dropout=dropout, num_classes=1, window_size=window)
         start_undecided(network)
@@ -108,8 +110,9 @@ class Tall(Detector):
         return logits
 
     def loss_terms(self, batch: TrainingBatch, smoothing: float = 0.0) -> tuple[LossTerm, ...]:
-        """Return the cross-entropy over clips of which a square is hidden."""
-        logits = self(hide_squares(batch.pixels, self.cut_out))
+        """Return the cross-entropy over clips, of which training hides a square."""
+        clips = hide_squares(batch.pixels, self.cut_out) if self.training else batch.pixels
+        logits = self(clips)
         return (LossTerm("bce", binary_cross_entropy(logits, batch.labels, smoothing)),)
 
 

@@ -8,13 +8,17 @@ content and forgery keeps the two encoders to their parts. Only the common part 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
 from dfdetect.detectors.network import BatchNeeds, Detector, TrainingBatch
@@ -66,8 +70,11 @@ class Ucf(Detector):
     0.837 Celeb-DF-v2 (Effort's table 1).
     """
 
-    not_stored = frozenset({"init"})
-    training_only = frozenset({"content", "specific", "method_head", "decoder"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
+    training_only: ClassVar[frozenset[str]] = frozenset(
+        {"content", "specific", "method_head", "decoder"}
+    )
 
     def __init__(
         self,

@@ -15,12 +15,17 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from dfdetect.detectors.backbone import Adapt, load_initial, statistics_called, timm_network
+from dfdetect.detectors.backbone import (
+    Adapt,
+    crop_policy,
+    load_initial,
+    statistics_called,
+    timm_network,
+)
 from dfdetect.detectors.base import Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.network import Detector
 from dfdetect.detectors.xception import logit_layer
-from dfdetect.types import CropPolicy
 
 # OpenAI's CLIP ViT-L/14 with the activation that it was trained with; timm's name without
 # "quickgelu" is the same weights under another activation
@@ -45,6 +50,7 @@ class FrozenTransformer(Detector):
         model_name: str,
         size: int,
         crop_scale: float,
+        crop: str,
         statistics: str,
         init: str | None,
         *,
@@ -57,6 +63,7 @@ class FrozenTransformer(Detector):
             model_name: A vision transformer of timm's, with a weights tag.
             size: Side of the input in pixels; tables of positions are resized to it.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             statistics: Mean and std of the pixels, a name in `backbone.STATISTICS`.
             init: See `load_tower`; None: random weights.
             projected: Keep the last layer of the tag's weights, which in CLIP's towers maps to
@@ -66,8 +73,8 @@ class FrozenTransformer(Detector):
         Raises:
             ValueError: No such model, a value out of range, or a file that does not fit.
         """
-        mean, std = statistics_called(statistics)
-        super().__init__(Preprocess(size, mean, std, CropPolicy("square", crop_scale, size)))
+        policy = crop_policy(crop, crop_scale, size)
+        super().__init__(Preprocess(size, *statistics_called(statistics), policy))
         self.tune = tune
         network = timm_network(model_name, size, num_classes=_n_projected(model_name, projected))
         if init is not None:
@@ -115,6 +122,7 @@ class VitLinear(FrozenTransformer):
         model_name: str = CLIP_LARGE,
         size: int = 224,
         crop_scale: float = 1.3,
+        crop: str = "square",
         statistics: str = "clip",
         projected: bool = True,
         tune: bool = False,
@@ -126,6 +134,7 @@ class VitLinear(FrozenTransformer):
             model_name: A vision transformer of timm's, with a weights tag.
             size: Side of the input in pixels; tables of positions are resized to it.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
+            crop: How faces are cut out: square, aligned or whole; see `CropPolicy`.
             statistics: Mean and std of the pixels: clip, imagenet, half or none.
             projected: Take the embedding behind the last layer of the tag's weights (CLIP's
                 projection), or the features in front of it.
@@ -136,7 +145,7 @@ class VitLinear(FrozenTransformer):
             ValueError: No such model, a value out of range, or a file that does not fit.
         """
         super().__init__(
-            model_name, size, crop_scale, statistics, init, projected=projected, tune=tune
+            model_name, size, crop_scale, crop, statistics, init, projected=projected, tune=tune
         )
 
 

@@ -6,13 +6,15 @@ Source: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions"
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import timm
 from torch import Tensor, nn
 
 from dfdetect.detectors.backbone import Adapt, crop_policy, load_initial
-from dfdetect.detectors.base import RGB, Preprocess
+from dfdetect.detectors.base import RGB, Preprocess, Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.network import Detector
 
@@ -136,7 +138,8 @@ class Xception(Detector):
     re-runs of its released weights differ by up to 6 points.
     """
 
-    not_stored = frozenset({"init"})
+    not_stored: ClassVar[frozenset[str]] = frozenset({"init"})
+    check_kwargs: ClassVar[Mapping[str, Setting]] = MappingProxyType({"size": 64})
 
     def __init__(
         self,

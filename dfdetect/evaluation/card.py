@@ -71,6 +71,9 @@ def write_card(
     hashes: Sequence[tuple[str, str]],
     limits: str,
     measurements: Sequence[Measurement],
+    *,
+    title: str = "The bundled detector",
+    compared: Sequence[str] = (),
 ) -> None:
     """Write the card as Markdown.
 
@@ -80,14 +83,17 @@ def write_card(
         hashes: Pairs of file name and SHA-256.
         limits: What a reader must know before relying on it, as Markdown.
         measurements: What was measured on data that training and selection never saw.
+        title: What the card is of.
+        compared: For an exported file: lines of Markdown that say how far it is from its checkpoint.
     """
     kwargs = ", ".join(f"{name}={value}" for name, value in header.kwargs)
     crop = header.preprocess.crop
+    clips = f", {header.frames} of a track at a time" if header.frames > 1 else ""
     lines = [
-        "# The bundled detector",
+        f"# {title}",
         "",
         f"`{header.detector}` ({kwargs}); {crop.name} face crops, {crop.scale:g} × the face box, "
-        f"{crop.size} px. Written by `dfdetect export`; do not edit.",
+        f"{crop.size} px{clips}. Written by `dfdetect export`; do not edit.",
         "",
         "## Limits",
         "",
@@ -99,11 +105,16 @@ def write_card(
         "|---|---|",
         *(f"| {name.replace('_', ' ')} | {value} |" for name, value in header.provenance),
         "",
-        "The weights were chosen on the val splits; `measured` and the tables below are of test "
-        "splits, whose people neither training nor selection saw (DFDC names no people: there, "
-        "whose source videos).",
-        "",
     ]
+    if compared:
+        lines += ["## Compared with its checkpoint", "", *compared, ""]
+    if measurements:
+        lines += [
+            "The weights were chosen on the val splits; `measured` and the tables below are of test "
+            "splits, whose people neither training nor selection saw (DFDC names no people: there, "
+            "whose source videos).",
+            "",
+        ]
     for measurement in measurements:
         lines += _measured(measurement)
     if header.calibration is not None:

@@ -99,19 +99,24 @@ class Draws:
     """Numbers for every sample of a batch; they are drawn where the generator is."""
 
     def __init__(self, generator: torch.Generator, device: torch.device, n: int) -> None:
+        """Draw for `n` samples, and hand the numbers over on `device`."""
         self._generator, self._device, self._n = generator, device, n
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """Return n × shape numbers in [low, high)."""
         drawn = torch.rand(self._n, *shape, generator=self._generator, device=self._at)
         return drawn.to(self._device, non_blocking=True) * (high - low) + low
 
     def chance(self, probability: float) -> Tensor:
+        """Return n truth values."""
         return self.uniform(0, 1) < probability
 
     def integers(self, low: int, high: int) -> Tensor:
+        """Return n whole numbers from low to high - 1."""
         return self.uniform(low, high).floor().clamp(max=high - 1).long()
 
     def normal(self, *shape: int) -> Tensor:
+        """Return n × shape normal numbers."""
         drawn = torch.randn(self._n, *shape, generator=self._generator, device=self._at)
         return drawn.to(self._device, non_blocking=True)
 

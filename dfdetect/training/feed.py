@@ -17,6 +17,7 @@ from dfdetect.data.crops import CropStore
 from dfdetect.data.training_items import TrainingItem, TrainingItems
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import ContractError, UsageError
+from dfdetect.training.device_pairs import Unblended
 from dfdetect.training.module import Given
 from dfdetect.training.ranks import Ranks
 from dfdetect.training.settings import FitSettings
@@ -101,6 +102,7 @@ class Feed(lightning.LightningDataModule):
                 f"in items of {n_faces} faces; give a multiple of {n_faces * ranks.n}"
             )
         per_batch = told.batch_size // n_faces
+        on_device = told.blend_on == "device"
         items = TrainingItems(
             stores,
             settings.sources,
@@ -109,6 +111,7 @@ class Feed(lightning.LightningDataModule):
             settings.seed,
             told.steps * told.accumulate * per_batch,
             needs,
+            blends=not on_device,
         )
         self._workers = told.workers
         self._arguments: dict[str, Any] = {
@@ -118,7 +121,7 @@ class Feed(lightning.LightningDataModule):
                 step, told.steps, told.accumulate, per_batch, ranks, told.overfit_items
             ),
             "num_workers": told.workers,
-            "collate_fn": Collate(preprocess, needs),
+            "collate_fn": CollateUnblended(needs) if on_device else Collate(preprocess, needs),
             "worker_init_fn": _one_thread,
         }
 
@@ -154,6 +157,24 @@ class Collate:
             told = [method for item in items for method in item.methods] * self.needs.views
             methods = torch.tensor(told, dtype=torch.int64)
         return torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.float32), masks, methods
+
+
+@dataclass(frozen=True, slots=True)
+class CollateUnblended:
+    """Lays pairs out that are blended where they are trained on."""
+
+    needs: BatchNeeds
+
+    def __call__(self, items: Sequence[TrainingItem]) -> Unblended:
+        """Return genuine faces and their points; forged faces where not all are to be blended."""
+        images = torch.from_numpy(np.concatenate([item.images for item in items]))
+        points = np.stack([item.points for item in items if item.points is not None])
+        forged = images[:, 1] if np.isnan(points).any() else None
+        methods = None
+        if self.needs.methods:
+            methods = torch.tensor([method for item in items for method in item.methods])
+        bits = torch.from_numpy(points).view(torch.int32)
+        return Unblended(images[:, 0], forged, bits, methods)
 
 
 def _end_to_end(stacked: NDArray[T]) -> NDArray[T]:

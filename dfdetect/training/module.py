@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -14,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from dfdetect.detectors.losses import LossTerm, total_loss
 from dfdetect.detectors.network import PICTURES, Detector, TrainingBatch, channels_last
+from dfdetect.training.device_pairs import DevicePairs, Unblended
 from dfdetect.training.optim import SharpnessAware, averaged, learning_rate, make_optimizer
 from dfdetect.training.settings import FitSettings
 
@@ -39,6 +41,7 @@ class DetectorModule(lightning.LightningModule):
         self.average: AveragedModel | None = averaged(network, decay) if decay > 0 else None
         self._sharpness = SharpnessAware(network.parameters(), rho) if rho > 0 else None
         self._held: list[TrainingBatch] = []
+        self._pairs = DevicePairs(network.preprocess, network.needs, settings.augment)
 
     @property
     def candidate(self) -> Detector:
@@ -47,11 +50,13 @@ class DetectorModule(lightning.LightningModule):
         assert isinstance(network, Detector)  # noqa: S101 — tells the type checker
         return network
 
-    def training_step(self, given: Given, batch_idx: int) -> None:
+    def training_step(self, given: Given | Unblended, batch_idx: int) -> None:
         """Go down the gradient of a batch, and take a step when enough of them were seen."""
-        batch = _channels_last(TrainingBatch(*given))
         accumulate = self.settings.trainer.accumulate
         part = batch_idx % accumulate
+        batch = _channels_last(
+            self._blended(given, part) if isinstance(given, Unblended) else TrainingBatch(*given)
+        )
         is_last = part + 1 == accumulate
         optimizer = self._optimizer
         with optimizer.toggle_model(sync_grad=is_last):
@@ -74,11 +79,24 @@ class DetectorModule(lightning.LightningModule):
         assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 — there is one
         return optimizer
 
+    def _blended(self, given: Unblended, part: int) -> TrainingBatch:
+        # a resumed run must blend as one that was never interrupted, and no two ranks alike
+        generator = torch.Generator(self.device)
+        generator.manual_seed(self._seed(part, 0xB1))
+        batch = self._pairs(given, generator)
+        # what Lightning does to batches where weights themselves are of half precision
+        dtype = next(self.network.parameters()).dtype
+        masks = None if batch.masks is None else batch.masks.to(dtype)
+        return replace(batch, pixels=batch.pixels.to(dtype), masks=masks)
+
+    def _seed(self, part: int, purpose: int) -> int:
+        seed = (self.settings.seed, self.step, part, purpose, *range(self.global_rank, 0, -1))
+        return hash(seed) & 0x7FFF_FFFF_FFFF_FFFF
+
     def _backward(self, batch: TrainingBatch, part: int) -> tuple[LossTerm, ...]:
         # a resumed run must drop the same units as one that was never interrupted, the second
         # pass of a sharpness-aware step the same as the first, and no two ranks the same
-        seed = (self.settings.seed, self.step, part, 0xD0, *range(self.global_rank, 0, -1))
-        torch.manual_seed(hash(seed) & 0x7FFF_FFFF_FFFF_FFFF)
+        torch.manual_seed(self._seed(part, 0xD0))
         terms = self.network.loss_terms(batch, self.settings.optim.label_smoothing)
         self.manual_backward(total_loss(terms) / self.settings.trainer.accumulate)
         return terms

@@ -11,6 +11,7 @@ from dfdetect.data.training_items import Source
 from dfdetect.errors import UsageError
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
+BLEND_ON = ("loader", "device")
 SCHEDULE_NAMES = ("cosine", "poly", "stairs", "constant")
 
 
@@ -79,6 +80,10 @@ class TrainerSettings:
     `overfit_items` above 0 draws the same few items at every step, to see whether a detector
     learns them by heart.
 
+    `blend_on` is where genuine faces are blended into forged ones: in the `loader`, each as its
+    source's `blend` says, or self-blends on the training `device`, a whole batch at once; what the
+    two do differently stands in `dfdetect.training.device_pairs`.
+
     `devices` on each of `num_nodes` train together by Lightning's `strategy`, each on its share of
     every batch; statistics of batch norms are each one's own unless `sync_batchnorm`.
     """
@@ -100,9 +105,19 @@ class TrainerSettings:
     sync_batchnorm: bool = False
     patience: int = 0
     overfit_items: int = 0
+    blend_on: str = "loader"
 
     def __post_init__(self) -> None:
-        """Refuse counts that no run can have."""
+        """Refuse counts that no run can have, and places where nothing is blended."""
+        if self.blend_on not in BLEND_ON:
+            raise UsageError(
+                f"unknown trainer.blend_on={self.blend_on}; choose one of {', '.join(BLEND_ON)}"
+            )
+        if self.overfit_items and self.blend_on != "loader":
+            raise UsageError(
+                "trainer.overfit_items wants the same pairs at every step, which are blended anew "
+                "on a device; set trainer.blend_on=loader"
+            )
         for name in (
             "steps",
             "batch_size",

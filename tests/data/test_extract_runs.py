@@ -359,3 +359,16 @@ def test_an_original_with_an_original_gives_nothing_away(tmp_path: Path) -> None
     made_from = [None, names[0], names[1], names[3], "absent", *[None] * 5]
     linked = manifest.rows.with_column("original_id", made_from)
     assert originals_of(linked).tolist() == [-1, 0, -1, -1, -1, *[-1] * 5]
+
+
+def test_another_clip_under_an_indexed_name_is_not_cut(tmp_path: Path) -> None:
+    root, out = tmp_path / "data", tmp_path / "store"
+    manifest = lay_clips(root, 5, 3)
+    first, second = (root / row.path for row in (manifest.rows[0], manifest.rows[1]))
+    longer = lay_clips(tmp_path / "longer", 5, 9)
+    shutil.copy(tmp_path / "longer" / longer.rows[0].path, second)
+    summary = extract_crops(manifest, root, out, SQUARE, FrameSampler(count=2))
+    assert dict(summary.n_skipped) == {"altered": 1}
+    rows = [row for row in CropStore.open(out).crops if row.status == "altered"]
+    assert [row.video_id for row in rows] == [manifest.rows[1].video_id]
+    assert first.exists()

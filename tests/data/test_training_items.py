@@ -13,11 +13,17 @@ from hypothesis import strategies as st
 
 from dfdetect.data.augment import NO_AUGMENT, AugmentSettings
 from dfdetect.data.crops import CropStore
-from dfdetect.data.training_items import Source, TrainingItems
+from dfdetect.data.loading import CropDataset
+from dfdetect.data.opacity import Blend
+from dfdetect.data.partners import Partners
+from dfdetect.data.recode import h264
+from dfdetect.data.shards import CropRow
+from dfdetect.data.training_items import PLAIN, Source, TrainingItems
+from dfdetect.data.xray_blend import xray_blend
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import UsageError
 from dfdetect.types import CropPolicy, Image
-from tests.stores import SCALE, clip_row, make_clips, make_store
+from tests.stores import BOX, SCALE, clip_row, make_clips, make_store, write_store
 
 SMALL = Preprocess(32, (0.5,) * 3, (0.5,) * 3, CropPolicy("square", 1.3, 32))
 WHOLE = Preprocess(96, (0.5,) * 3, (0.5,) * 3, CropPolicy("square", SCALE, 96))
@@ -42,6 +48,14 @@ def genuine(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropSt
 def blind(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStore:
     folder = tmp_path_factory.mktemp("stores") / "blind"
     return make_store(folder, portrait, "blind", n_videos=3, fakes=False, landmarks=False)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStore:
+    """Genuine videos of four people; the fourth's shows two of the others."""
+    videos = [clip_row(name, source_ids=(name,)) for name in "abc"]
+    videos.append(clip_row("both", source_ids=("a", "b")))
+    return make_clips(tmp_path_factory.mktemp("stores") / "people", portrait, videos, 3)
 
 
 def pairs_of(
@@ -183,6 +197,97 @@ def test_faces_without_landmarks_cannot_be_blended(blind: CropStore) -> None:
         pairs_of([blind], [Source("blind", 1, 1.0)])
 
 
+# blends of two people
+
+
+def xrays(store: CropStore, needs: BatchNeeds = PLAIN, seed: int = 0) -> TrainingItems:
+    source = [Source("d", 1, 1.0, "xray")]
+    return TrainingItems([store], source, WHOLE, AS_STORED, seed, 60, needs)
+
+
+def test_an_xray_blend_is_of_a_genuine_face_and_another_person(
+    people: CropStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = {people.image(crop).tobytes(): crop.video_id for crop in people.usable("train")}
+    shown = {row.video_id: set(row.source_ids) for row in people.videos}
+    met: set[tuple[str, str]] = set()
+
+    def watched(background: Image, marks: object, foreground: Image, *told: object) -> Blend:
+        met.add((videos[background.tobytes()], videos[foreground.tobytes()]))
+        return xray_blend(background, marks, foreground, *told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("dfdetect.data.training_items.xray_blend", watched)
+    items = xrays(people, BatchNeeds(masks=True))
+    for position in range(40):
+        item = items[position]
+        real, fake = item.images[0]
+        assert videos[real.tobytes()] in shown
+        assert item.masks is not None
+        differs = (real != fake).any(axis=2)
+        assert differs.any()
+        assert not differs[item.masks[0][1] == 0].any()
+        assert (item.labels, item.methods) == ((0, 1), (0, -1))
+    assert met
+    assert all(shown[one].isdisjoint(shown[other]) for one, other in met)
+    assert {one for one, _ in met} == {"a", "b", "c", "both"}
+
+
+def test_xray_blends_are_functions_of_seed_and_position(people: CropStore) -> None:
+    first, again, other = xrays(people), xrays(people), xrays(people, seed=1)
+    again[5].images[0]
+    same = [np.array_equal(first[n].images, again[n].images) for n in range(10)]
+    assert all(same)
+    assert not all(np.array_equal(first[n].images, other[n].images) for n in range(10))
+
+
+def test_the_partner_is_the_face_with_the_nearest_landmarks(
+    tmp_path: Path, portrait: Image
+) -> None:
+    base = np.array([(30.0, 40), (66, 40), (48, 60), (34, 76), (62, 76)])
+    wide, tall = base * [1.3, 1], base * [1, 1.3]
+    turn = cv2.getRotationMatrix2D((48, 48), 20, 0.8)
+    shapes = {"a": base, "turned": base @ turn[:, :2].T + turn[:, 2], "wide": wide, "tall": tall}
+    image = np.ascontiguousarray(portrait[:96, :96])
+    cuts = [
+        (
+            CropRow(
+                crop_id=name, video_id=name, track_id=0, frame_index=0, time_s=0.0, status="ok",
+                box=BOX, landmarks=tuple((float(x), float(y)) for x, y in shape), confidence=1.0,
+            ),
+            image,
+        )
+        for name, shape in shapes.items()
+    ]  # fmt: skip
+    store = write_store(tmp_path / "shapes", [clip_row(name) for name in shapes], cuts)
+    crops = CropDataset([store], "train")
+    names = [crops.key(n).video_id for n in range(4)]
+    partners = Partners(crops, np.arange(4), np.arange(4))
+    numbers = iter([0, 1, 2, 3] * 25)
+    chosen = partners.choose(names.index("a"), lambda: next(numbers))
+    assert chosen is not None
+    # up to place, size and rotation
+    assert names[chosen] == "turned"
+    assert partners.choose(0, lambda: 0) is None
+
+
+def test_one_person_alone_cannot_be_blended_with_another(
+    tmp_path: Path, portrait: Image, people: CropStore
+) -> None:
+    alone = [clip_row(name, source_ids=("same",)) for name in ("one", "two")]
+    store = make_clips(tmp_path / "alone", portrait, alone, 2)
+    with pytest.raises(UsageError, match="show one person; take blend=self"):
+        xrays(store)
+    with pytest.raises(UsageError, match="unknown blend=swap"):
+        Source("d", 1, 1.0, "swap")
+
+
+def test_the_frames_of_a_clip_meet_the_same_partner(people: CropStore) -> None:
+    real, fake = xrays(people, BatchNeeds(frames=2))[0].images[0].astype(int)
+    changed = (real != fake).any(axis=3)
+    assert changed.any()
+    assert (changed[0] != changed[1]).mean() < 0.1 * changed.mean() + 0.01
+
+
 # what methods need
 
 
@@ -284,6 +389,45 @@ def test_clips_are_consecutive_frames_treated_alike(related: CropStore) -> None:
     assert np.array_equal(flipped[..., ::-1, :], items[0].images)
     with pytest.raises(UsageError, match="clips of 7 frames"):
         items_of([related], BatchNeeds(frames=7))
+
+
+def test_parts_of_faces_are_cut_out_of_both_halves(genuine: CropStore) -> None:
+    items = items_of([genuine], BatchNeeds(masks=True), 1.0, cutout=1.0)
+    plain = items_of([genuine], BatchNeeds(masks=True), 1.0)
+    for position in range(8):
+        item = items[position]
+        assert item.masks is not None
+        real, fake = item.images[0]
+        covered = (real != plain[position].images[0][0]).any(axis=2)
+        assert 0.003 < covered.mean() < 0.3
+        assert not real[covered].any()
+        assert not fake[covered].any()
+        assert not item.masks[0][1][covered].any()
+
+
+def test_cutouts_need_the_landmarks_of_every_face(
+    toy: CropStore, genuine: CropStore, tmp_path: Path, portrait: Image
+) -> None:
+    blind = make_store(tmp_path / "blind", portrait, "blind", n_videos=2, landmarks=False)
+    told = dataclasses.replace(AS_STORED, cutout=0.5)
+    # faces that no source draws may lack them
+    TrainingItems([toy, blind], [Source("toy", 1, 0.5)], WHOLE, told, 0, 4)
+    with pytest.raises(UsageError, match=r"landmarks=true or set augment\.cutout=0"):
+        TrainingItems([blind], [Source("blind", 1, 0.0)], WHOLE, told, 0, 4)
+
+
+def test_a_clip_goes_through_the_codec_as_one(related: CropStore) -> None:
+    items = items_of([related], BatchNeeds(frames=3), codec=1.0, codec_low=45, codec_high=45)
+    plain = items_of([related], BatchNeeds(frames=3))
+    clip, stored = items[0].images[0][0], plain[0].images[0][0]
+    assert np.array_equal(clip, np.stack(h264(list(stored), 45)))
+    alone = np.stack([h264([frame], 45)[0] for frame in stored])
+    assert not np.array_equal(clip, alone)
+
+
+def test_masks_of_clips_are_refused(related: CropStore) -> None:
+    with pytest.raises(UsageError, match="masks are of single faces"):
+        items_of([related], BatchNeeds(frames=2, masks=True), 1.0)
 
 
 def test_the_frames_of_a_clip_are_blended_alike(related: CropStore) -> None:

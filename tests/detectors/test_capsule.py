@@ -175,7 +175,7 @@ def test_the_loss_adds_up_cross_entropies_of_two_classes(smoothing: float) -> No
                 classes[:, :, dimension], batch.labels.long(), label_smoothing=smoothing
             )
         )
-    assert term.name == "margin"
+    assert term.name == "bce"
     assert float(term.value.detach()) == pytest.approx(total, rel=1e-5)
 
 

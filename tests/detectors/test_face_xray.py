@@ -24,7 +24,7 @@ SIZE = 64
 
 
 def small(**kwargs: object) -> FaceXray:
-    network = create_detector("face_xray", **{"backbone": LIGHT, "size": SIZE, **kwargs})
+    network = create_detector("face_xray", **{"model_name": LIGHT, "size": SIZE, **kwargs})
     assert isinstance(network, FaceXray)
     return network
 
@@ -130,7 +130,7 @@ def test_the_backbone_starts_from_the_state_of_the_whole_network(tmp_path: Path)
     whole = timm.create_model("hrnet_w18_small", num_classes=3)
     path = tmp_path / "hrnet.safetensors"
     safetensors.torch.save_file(whole.state_dict(), path)
-    network = small(backbone="hrnet_w18_small", init=str(path))
+    network = small(model_name="hrnet_w18_small", init=str(path))
     given = whole.state_dict()
     taken = network.backbone.state_dict()
     assert all(torch.equal(taken[key], given[key]) for key in taken)
@@ -145,8 +145,8 @@ def test_the_backbone_starts_from_the_state_of_the_whole_network(tmp_path: Path)
 
 @pytest.mark.parametrize("classifier", ["map", "mean"])
 def test_light_settings_keep_the_contract(classifier: str) -> None:
-    check_detector("face_xray", backbone=LIGHT, size=SIZE, classifier=classifier)
-    check_detector("face_xray", backbone="hrnet_w18_small", size=SIZE, classifier=classifier)
+    check_detector("face_xray", model_name=LIGHT, size=SIZE, classifier=classifier)
+    check_detector("face_xray", model_name="hrnet_w18_small", size=SIZE, classifier=classifier)
 
 
 def test_it_learns_four_pictures_and_their_seams_by_heart() -> None:
@@ -170,7 +170,7 @@ def test_it_learns_four_pictures_and_their_seams_by_heart() -> None:
         ({"classifier": "forest"}, "classifier must be one of map, mean"),
         ({"size": 100}, "size must be a multiple of 32"),
         ({"xray_weight": -1.0}, "xray_weight must not be negative"),
-        ({"backbone": "hf-hub:timm/resnet18"}, "timm knows no model"),
+        ({"model_name": "hf-hub:timm/resnet18"}, "timm knows no model"),
     ],
 )
 def test_wrong_settings_are_answered_with_a_sentence(

@@ -31,7 +31,7 @@ from dfdetect.detectors.network import BatchNeeds, TrainingBatch
 from dfdetect.detectors.testing import check_detector
 from dfdetect.errors import UsageError
 
-LIGHT = {"backbone": "test_efficientnet", "size": 64}
+LIGHT = {"model_name": "test_efficientnet", "size": 64}
 FACE = (1, 1, 1, 1)
 
 

@@ -24,7 +24,10 @@ VIDEO_SUFFIXES = frozenset(
         *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
-IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# HEIC cannot be read yet; it is listed so that it is counted and not passed over
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 CONTROLS = frozenset(map(chr, (*range(32), 127)))
 """Characters that names of videos must not hold: line breaks and the like."""

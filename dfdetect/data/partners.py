@@ -1,0 +1,103 @@
+"""Whose face to put into whose: for a genuine face another person's whose landmarks are near."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dfdetect.data.face_shape import FIVE
+from dfdetect.data.loading import CropDataset
+from dfdetect.data.opacity import Floats
+from dfdetect.data.splits import source_links
+
+Codes = NDArray[np.int64]
+
+N_CANDIDATES = 100
+
+
+class Partners:
+    """The genuine faces of one dataset, to find one of another person that is shaped alike.
+
+    Source: Li et al., "Face X-ray for More General Face Forgery Detection" (CVPR 2020), section
+    3.2: 100 faces are drawn, and the one with the nearest landmarks is taken. Drawing first keeps
+    partners varied: otherwise a face would always meet the same one.
+    """
+
+    def __init__(self, crops: CropDataset, first_frames: Codes, videos: Codes) -> None:
+        """Look at the faces of some videos.
+
+        Args:
+            crops: What they are in.
+            first_frames: The position of the crop, or of the first crop of the clip, that each
+                number that is drawn stands for.
+            videos: The videos to take partners from, by number.
+        """
+        self._crops, self._first = crops, first_frames
+        shown_in, names = source_links(crops.videos)
+        persons = np.asarray(pc.dictionary_encode(_combined(names)).indices, dtype=np.int64)
+        shown: list[set[int]] = [set() for _ in range(len(crops.videos))]
+        for video, person in zip(shown_in.tolist(), persons.tolist(), strict=True):
+            shown[video].add(person)
+        # a video that does not say whom it shows shows somebody of its own
+        self._persons = [frozenset(one or {-1 - video}) for video, one in enumerate(shown)]
+        self._videos = videos
+
+    @property
+    def has_two(self) -> bool:
+        """Whether there are two videos that have nobody in common."""
+        people = {self._persons[video] for video in self._videos.tolist()}
+        return any(one.isdisjoint(other) for one, other in combinations(people, 2))
+
+    def choose(
+        self,
+        own: int,
+        draw: Callable[[], int],
+        n: int = N_CANDIDATES,
+    ) -> int | None:
+        """Return the nearest of `n` faces that are drawn; None where none of them will do.
+
+        Args:
+            own: The face that looks for a partner.
+            draw: Draws the number of a face.
+            n: How often; faces of the same people and faces without landmarks do not count.
+        """
+        people = self._persons[self._video(own)]
+        drawn = {draw(): None for _ in range(n)}
+        allowed = [
+            other
+            for other in drawn
+            if people.isdisjoint(self._persons[self._video(other)]) and self._is_marked(other)
+        ]
+        if not allowed:
+            return None
+        rows = self._first[np.array([own, *allowed])]
+        points = self._crops.columns.landmarks[rows].reshape(-1, len(FIVE), 2)
+        mine, *others = _upright(points.astype(np.float64))
+        distances = np.abs(np.stack(others) - mine).mean(axis=1)
+        return allowed[int(distances.argmin())]
+
+    def _video(self, unit: int) -> int:
+        return int(self._crops.columns.video[self._first[unit]])
+
+    def _is_marked(self, unit: int) -> bool:
+        return not np.isnan(self._crops.columns.landmarks[self._first[unit], 0])
+
+
+def _upright(points: Floats) -> NDArray[np.complex128]:
+    """Bring faces to one place, size and rotation; K × 5 × 2 → K × 5 complex numbers."""
+    plane = points[..., 0] + 1j * points[..., 1]
+    plane = plane - plane.mean(axis=1, keepdims=True)
+    size = np.sqrt((np.abs(plane) ** 2).mean(axis=1, keepdims=True))
+    plane = plane / np.maximum(size, 1e-9)
+    template = FIVE[:, 0] + 1j * FIVE[:, 1]
+    turn = (np.conj(plane) * (template - template.mean())).sum(axis=1, keepdims=True)
+    return np.asarray(plane * np.exp(1j * np.angle(turn)))
+
+
+def _combined(names: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
