@@ -164,8 +164,8 @@ def extract(settings: ExtractSettings, command: str) -> None:  # noqa: ARG001
     say(f"{summary.n_videos} videos, {summary.n_rows} rows, {n_skipped} skipped: {settings.out}")
     if {status for status, _ in summary.n_skipped} & set(VIDEO_FAULTS):
         say(
-            "videos that were skipped are not looked at again: when they are there and whole, remove "
-            f"the store with `rm -r {settings.out}` and extract again"
+            "skipped videos are not looked at again: when they are there and whole, remove the "
+            f"store with `rm -r {settings.out}` and extract again"
         )
 
 
