@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,23 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
 from yardstick import gpu_load, pin
 
 from dfdetect.config import config_dir, register_schemas, settings_from
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import create_dataset
-from dfdetect.data.loading import CropDataset
 from dfdetect.data.manifest import build_manifest
 from dfdetect.data.splits import SplitRule
 from dfdetect.detectors import create_detector
 from dfdetect.detectors.losses import total_loss
 from dfdetect.detectors.network import Detector, TrainingBatch, channels_last
 from dfdetect.media import FrameSampler
-from dfdetect.training.batch_blend import blend_batch
+from dfdetect.training.device_pairs import DevicePairs, Unblended
 from dfdetect.training.feed import Feed
 from dfdetect.training.optim import make_optimizer
 from dfdetect.training.ranks import Ranks
 from dfdetect.training.settings import FitSettings
-from dfdetect.types import REAL, CropPolicy
+from dfdetect.types import CropPolicy
 
 # how much of a run is left out: workers start, caches fill, cuDNN chooses
 WARM_UP = 2
@@ -67,10 +64,11 @@ def generated_store(folder: Path) -> Path:
 def step_rates(kind: str, plan: Plan) -> dict[str, float]:
     """Measure one kind of training; faces a second on the wall, shares in per cent.
 
-    `data`: the loader alone. `step`: blending where it is batched, forward, backward and optimiser,
-    alone. `together`: a loop of both, in which the step is awaited before the next batch is asked
-    for; `wait`: the share of its time that went by until a batch came. `blend`: the batched
-    blending alone. `busy`: the GPU in that loop, as nvidia-smi saw it.
+    `data`: the loader alone. `step`: forward, backward and optimiser alone, and before them, where
+    it is batched, blending with all that follows. `together`: a loop of both, in which the step is
+    awaited before the next batch is asked for; `wait`: the share of its time that went by until a
+    batch came. `blend`: the batched part before the network alone. `busy`: the GPU in that loop, as
+    nvidia-smi saw it.
     """
     pin(1 + plan.workers)
     torch.set_num_threads(1)
@@ -78,13 +76,11 @@ def step_rates(kind: str, plan: Plan) -> dict[str, float]:
     network = create_detector(settings.detector.name, **settings.detector.kwargs)
     network = channels_last(network).to(plan.device).train()
     store = CropStore.open(plan.crops)
+    feed = Feed(settings, (store,), network.preprocess, network.needs, lambda: 0, Ranks())
+    loader = feed.train_dataloader()
+    prepare: Callable[[Any], TrainingBatch] = _Moving(plan.device)
     if kind == "batched SBI":
-        loader = _genuine(store, plan)
-        prepare: Callable[[Any], TrainingBatch] = _Blending(store, network, plan.device)
-    else:
-        feed = Feed(settings, (store,), network.preprocess, network.needs, lambda: 0, Ranks())
-        loader = feed.train_dataloader()
-        prepare = _Moving(plan.device)
+        prepare = _Blending(network, settings, plan.device)
     step = _stepping(network, settings, prepare, plan.device)
     given = next(iter(loader))
     found = {"data": _timed(_none, loader, plan)[0], "step": _timed(step, repeat(given), plan)[0]}
@@ -113,6 +109,7 @@ def _settings(kind: str, plan: Plan) -> FitSettings:
                 f"trainer.steps={n_steps}",
                 f"trainer.batch_size={plan.batch}",
                 f"trainer.workers={plan.workers}",
+                f"trainer.blend_on={'device' if kind == 'batched SBI' else 'loader'}",
             ],
         )
     return settings_from(told, FitSettings)
@@ -176,57 +173,16 @@ class _Moving:
 
 
 class _Blending:
-    """Genuine crops as they are stored, blended and cut to the detector's size on the device.
+    """What comes from the loader, on the device, blended and degraded there."""
 
-    Nothing else is done to them: the other augmentations have no batched version.
-    """
-
-    def __init__(self, store: CropStore, network: Detector, device: str) -> None:
-        self._preprocess, self._device = network.preprocess, device
-        self._share = self._preprocess.crop.scale / store.policy.scale
+    def __init__(self, network: Detector, settings: FitSettings, device: str) -> None:
+        self._pairs = DevicePairs(network.preprocess, network.needs, settings.augment)
         self._generator = torch.Generator(device).manual_seed(0)
-        self._mean, self._std = (
-            torch.tensor(values, device=device)[:, None, None]
-            for values in (self._preprocess.mean, self._preprocess.std)
-        )
+        self._device = device
 
-    def __call__(self, given: tuple[Tensor, Tensor]) -> TrainingBatch:
-        images, landmarks = (one.to(self._device) for one in given)
-        blend = blend_batch(images.permute(0, 3, 1, 2), landmarks, self._generator)
-        pixels = torch.cat([blend.real, blend.fake]).to(torch.float32)
-        side = pixels.shape[-1]
-        inner = round(side * min(1.0, self._share))
-        first = (side - inner) // 2
-        pixels = pixels[..., first : first + inner, first : first + inner]
-        size = (self._preprocess.size,) * 2
-        pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
-        pixels = (pixels / 255 - self._mean) / self._std
-        labels = torch.arange(2, device=self._device).repeat_interleave(len(images)).float()
-        return TrainingBatch(pixels.contiguous(memory_format=torch.channels_last), labels)
-
-
-class _Genuine(Dataset[tuple[Tensor, Tensor]]):
-    """Genuine training crops and their landmarks, `n` of them drawn with a seed."""
-
-    def __init__(self, store: CropStore, n: int) -> None:
-        self._crops = CropDataset([store], "train")
-        genuine = np.flatnonzero(self._crops.labels == REAL)
-        self._positions = np.random.default_rng(0).choice(genuine, n)
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        position = int(self._positions[number])
-        points = torch.from_numpy(self._crops.columns.landmarks[position].reshape(5, 2))
-        return torch.from_numpy(self._crops.image(position)), points
-
-
-def _genuine(store: CropStore, plan: Plan) -> DataLoader[Any]:
-    n_pairs = plan.batch // 2
-    return DataLoader(
-        _Genuine(store, n_pairs * (plan.steps + WARM_UP)),
-        batch_size=n_pairs,
-        num_workers=plan.workers,
-        multiprocessing_context="forkserver" if plan.workers else None,
-    )
+    def __call__(self, given: Unblended) -> TrainingBatch:
+        # pairs of one source that blends all: no forged faces come with them, and no methods
+        genuine, points = given.genuine.to(self._device), given.points.to(self._device)
+        batch = self._pairs(Unblended(genuine, None, points, None), self._generator)
+        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+        return replace(batch, pixels=pixels)

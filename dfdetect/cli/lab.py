@@ -35,8 +35,8 @@ _MOST_SHOWN = 20
 # for the card of a detector whose user has written nothing
 _LIMITS = (
     "Nobody has written down the limits of this detector. It knows what it was trained on, see "
-    "below, and errs; how often on other people, cameras, platforms and methods, only a measurement "
-    "there can say. It is never the only ground for publishing, accusing or acquitting."
+    "below, and errs; how often on other people, cameras, platforms and methods, only measuring "
+    "there can tell. It is never the only ground for publishing, accusing or acquitting."
 )
 
 

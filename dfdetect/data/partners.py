@@ -14,10 +14,9 @@ from dfdetect.data.face_shape import FIVE
 from dfdetect.data.loading import CropDataset
 from dfdetect.data.opacity import Floats
 from dfdetect.data.splits import source_links
+from dfdetect.data.xray_blend import N_CANDIDATES
 
 Codes = NDArray[np.int64]
-
-N_CANDIDATES = 100
 
 
 class Partners:
@@ -28,16 +27,16 @@ class Partners:
     partners varied: otherwise a face would always meet the same one.
     """
 
-    def __init__(self, crops: CropDataset, first_frames: Codes, videos: Codes) -> None:
+    def __init__(self, crops: CropDataset, frames: Codes, videos: Codes) -> None:
         """Look at the faces of some videos.
 
         Args:
             crops: What they are in.
-            first_frames: The position of the crop, or of the first crop of the clip, that each
-                number that is drawn stands for.
+            frames: N × T, the positions of the crops that each number stands for: one, or those of
+                a clip, of which the first decides.
             videos: The videos to take partners from, by number.
         """
-        self._crops, self._first = crops, first_frames
+        self._crops, self._frames = crops, frames
         shown_in, names = source_links(crops.videos)
         persons = np.asarray(pc.dictionary_encode(_combined(names)).indices, dtype=np.int64)
         shown: list[set[int]] = [set() for _ in range(len(crops.videos))]
@@ -75,17 +74,17 @@ class Partners:
         ]
         if not allowed:
             return None
-        rows = self._first[np.array([own, *allowed])]
+        rows = self._frames[np.array([own, *allowed]), 0]
         points = self._crops.columns.landmarks[rows].reshape(-1, len(FIVE), 2)
         mine, *others = _upright(points.astype(np.float64))
         distances = np.abs(np.stack(others) - mine).mean(axis=1)
         return allowed[int(distances.argmin())]
 
     def _video(self, unit: int) -> int:
-        return int(self._crops.columns.video[self._first[unit]])
+        return int(self._crops.columns.video[self._frames[unit, 0]])
 
     def _is_marked(self, unit: int) -> bool:
-        return not np.isnan(self._crops.columns.landmarks[self._first[unit], 0])
+        return not np.isnan(self._crops.columns.landmarks[self._frames[unit], 0]).any()
 
 
 def _upright(points: Floats) -> NDArray[np.complex128]:

@@ -152,7 +152,7 @@ class TrainingItems:
             for real, fake in zip(self._real, self._fake, strict=True)
         ]
         self._partners = {
-            number: Partners(self._crops, self._frames[:, 0], self._real[number])
+            number: Partners(self._crops, self._frames, self._real[number])
             for number, source in enumerate(sources)
             if source.blend == "xray"
         }
@@ -169,15 +169,18 @@ class TrainingItems:
         """Return item number `position`."""
         if not 0 <= position < self._n_items:
             raise IndexError(position)
-        rng = np.random.default_rng([self._seed, position])
-        number = int(rng.choice(len(self._sources), p=self._weights))
-        found = self._group(number, rng) if self._needs.grouped else self._pair(number, rng)
-        if found is None:  # landmarks are missing: draw again, deterministically
-            return self[(position + 7919) % self._n_items]
-        faces, treatment = found
-        if not self._blends:
-            return self._unblended(faces, treatment)
-        return self._changed(faces, treatment)
+        # where landmarks or a partner are missing it is drawn again: like an item further on, and
+        # once all of those were tried, by further chance
+        turn = 0
+        while True:
+            place = (position + 7919 * turn) % self._n_items
+            further = () if turn < self._n_items else (turn,)
+            rng = np.random.default_rng([self._seed, place, *further])
+            number = int(rng.choice(len(self._sources), p=self._weights))
+            found = self._group(number, rng) if self._needs.grouped else self._pair(number, rng)
+            if found is not None:
+                return self._changed(*found) if self._blends else self._unblended(*found)
+            turn += 1
 
     def _pair(self, number: int, rng: np.random.Generator) -> tuple[tuple[_Face, ...], int] | None:
         real, fakes = self._draw(self._real[number], rng), self._fake[number]

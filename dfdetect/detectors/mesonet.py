@@ -22,8 +22,8 @@ from dfdetect.detectors.losses import LossTerm, smoothed
 from dfdetect.detectors.network import Detector, TrainingBatch
 
 # the first dense layer fixes the input: 256 px / (2 · 2 · 2 · 4) = 8 × 8 cells of 16 channels
-SIZE = 256
-FEATURES = 16 * 8 * 8
+CELL = 32
+CELL_WIDTH = 16
 LOSSES = ("bce", "mse")
 # Keras's default for batch norms
 EPSILON = 1e-3
@@ -38,16 +38,18 @@ class MesoNet(Detector):
     blocks: nn.Sequential
     head: nn.Sequential
 
-    def __init__(self, crop_scale: float, loss: str, crop: str, statistics: str) -> None:
+    def __init__(self, size: int, crop_scale: float, loss: str, crop: str, statistics: str) -> None:
         """Remember crops, pixels and loss; a subclass makes the layers."""
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-        policy = crop_policy(crop, crop_scale, SIZE)
-        super().__init__(Preprocess(SIZE, *statistics_called(statistics), policy))
+        if size % CELL:
+            raise ValueError(f"size must be a multiple of {CELL}, not {size}")
+        policy = crop_policy(crop, crop_scale, size)
+        super().__init__(Preprocess(size, *statistics_called(statistics), policy))
         self._squared = loss == "mse"
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B,) for normalised pixels, float B × 3 × 256 × 256."""
+        """Return logits (B,) for normalised pixels, float B × 3 × S × S."""
         logits: Tensor = self.head(self.blocks(pixels)).squeeze(1)
         return logits
 
@@ -80,6 +82,7 @@ class Meso4(MesoNet):
 
     def __init__(
         self,
+        size: int = 256,
         dropout: float = 0.5,
         crop_scale: float = 1.3,
         loss: str = "bce",
@@ -90,6 +93,7 @@ class Meso4(MesoNet):
         """Make the network.
 
         Args:
+            size: Side of the input in pixels, a multiple of 32; the first dense layer's follows.
             dropout: Probability in front of both dense layers.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
             loss: bce or mse, see `loss_terms`.
@@ -100,14 +104,14 @@ class Meso4(MesoNet):
         Raises:
             ValueError: A value is out of range.
         """
-        super().__init__(crop_scale, loss, crop, statistics)
+        super().__init__(size, crop_scale, loss, crop, statistics)
         self.blocks = nn.Sequential(
             _block(3, 8, kernel=3, pool=2, epsilon=epsilon),
             _block(8, 8, kernel=5, pool=2, epsilon=epsilon),
             _block(8, 16, kernel=5, pool=2, epsilon=epsilon),
             _block(16, 16, kernel=5, pool=4, epsilon=epsilon),
         )
-        self.head = _head(dropout)
+        self.head = _head(size, dropout)
         self.apply(_glorot)
 
 
@@ -130,6 +134,7 @@ class MesoInception4(MesoNet):
 
     def __init__(
         self,
+        size: int = 256,
         dropout: float = 0.5,
         crop_scale: float = 1.3,
         loss: str = "bce",
@@ -141,6 +146,7 @@ class MesoInception4(MesoNet):
         """Make the network.
 
         Args:
+            size: Side of the input in pixels, a multiple of 32; the first dense layer's follows.
             dropout: Probability in front of both dense layers.
             crop_scale: Side of the crop as a multiple of the face box's longer side.
             loss: bce or mse, see `loss_terms`.
@@ -153,7 +159,7 @@ class MesoInception4(MesoNet):
         Raises:
             ValueError: A value is out of range.
         """
-        super().__init__(crop_scale, loss, crop, statistics)
+        super().__init__(size, crop_scale, loss, crop, statistics)
         first, second = (
             Inception(channels, widths, rectified)
             for channels, widths in ((3, (1, 4, 4, 2)), (11, (2, 4, 4, 2)))
@@ -164,7 +170,7 @@ class MesoInception4(MesoNet):
             _block(12, 16, kernel=5, pool=2, epsilon=epsilon),
             _block(16, 16, kernel=5, pool=4, epsilon=epsilon),
         )
-        self.head = _head(dropout)
+        self.head = _head(size, dropout)
         self.apply(_glorot)
 
 
@@ -202,13 +208,13 @@ def _norm(channels: int, epsilon: float) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=epsilon, momentum=0.01)
 
 
-def _head(dropout: float) -> nn.Sequential:
+def _head(size: int, dropout: float) -> nn.Sequential:
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
     return nn.Sequential(
         nn.Flatten(),
         nn.Dropout(dropout),
-        nn.Linear(FEATURES, 16),
+        nn.Linear(CELL_WIDTH * (size // CELL) ** 2, 16),
         nn.LeakyReLU(0.1),
         nn.Dropout(dropout),
         nn.Linear(16, 1),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
     """Return a context in which float32 stays float32 under mixed precision.
 
     Fine frequencies, cosines close to 1 and sums that cancel are the small differences of large
     numbers: the 8 bits of bfloat16 hold none of them.
     """
+    if tensor.is_meta:
+        # an outline has no mixed precision, and torch refuses to speak of one
+        return nullcontext()
     return torch.autocast(tensor.device.type, enabled=False)
 
 

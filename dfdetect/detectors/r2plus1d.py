@@ -42,7 +42,8 @@ class R2Plus1d(Detector):
     weights (give `init`).
 
     Differs: the classifier of 400 actions gives way to one logit; binary cross-entropy. Without
-    `init` the weights are random.
+    `init` the weights are random. On a CPU, train it in float32: where two moments are left, as in
+    its last stage, torch 2.15 gives gradients that are not finite in bfloat16.
 
     Published: nothing on face forgeries that we know of; it is here so that what a temporal method
     gains can be told from what any network over time gains.

@@ -82,7 +82,7 @@ def overfit_detector(
         UsageError: There is no such detector, or it cannot be made so.
 
     Example:
-        >>> losses = overfit_detector("meso4", size=64)
+        >>> losses = overfit_detector("meso4")
         >>> losses[-1] < LEARNED
         True
     """

@@ -111,8 +111,9 @@ class VitLinear(FrozenTransformer):
     and what stands on it learns next to nothing: say `vit-linear` of such results, and of other
     transformers. It judges face crops, not whole pictures cropped at random to 224 px. The blur and
     JPEG of the paper's training (half of the pictures each; Adam at 1e-4: recalled) are matters of
-    the training data. `tune=true` trains all weights; with `projected=false` and
-    `vit_base_patch16_clip_quickgelu_224.openai` that is DeepfakeBench's `clip`.
+    the training data. `tune=true` trains all weights, as DeepfakeBench's `clip` does, a ViT-B/16
+    on pixels in [-1, 1]: `projected=false`, `statistics=half` and
+    `vit_base_patch16_clip_quickgelu_224.openai`.
 
     Published: nothing on face forgeries in the paper, which tests on generated pictures.
     """

@@ -84,7 +84,7 @@ def write_card(
         limits: What a reader must know before relying on it, as Markdown.
         measurements: What was measured on data that training and selection never saw.
         title: What the card is of.
-        compared: For an exported file: lines of Markdown that say how far it is from its checkpoint.
+        compared: For an exported file: how far it is from its checkpoint, as lines of Markdown.
     """
     kwargs = ", ".join(f"{name}={value}" for name, value in header.kwargs)
     crop = header.preprocess.crop
@@ -110,9 +110,9 @@ def write_card(
         lines += ["## Compared with its checkpoint", "", *compared, ""]
     if measurements:
         lines += [
-            "The weights were chosen on the val splits; `measured` and the tables below are of test "
-            "splits, whose people neither training nor selection saw (DFDC names no people: there, "
-            "whose source videos).",
+            "The weights were chosen on the val splits; `measured` and the tables below are of "
+            "test splits, whose people neither training nor selection saw (DFDC names no people: "
+            "there, whose source videos).",
             "",
         ]
     for measurement in measurements:

@@ -95,14 +95,15 @@ class ExportRecord:
     def summary(self) -> list[str]:
         """Return what a card says of it, as lines of Markdown."""
         tried = f" {len(self.attempts)} int8 models were tried." if self.attempts else ""
-        return [f"{self.compared}.{tried}", "", *parity_lines(self.parity)]
+        own = "What is said elsewhere of measurements and calibration is the checkpoint's."
+        return [f"{self.compared}.{tried} {own}", "", *parity_lines(self.parity)]
 
     def headline(self) -> list[str]:
         """Return what the command line says."""
         parity, timing = self.parity, self.parity.timing
         lines = [
-            f"logits differ by {parity.max_difference:.1e} at most, by {parity.mean_difference:.1e} "
-            f"on average, on {parity.n_items} {parity.source}"
+            f"logits differ by {parity.max_difference:.1e} at most, {parity.mean_difference:.1e} "
+            f"on average, n={parity.n_items} {parity.source}"
         ]
         lines += [
             f"AUC by video on {one.dataset}, n={one.n_real}+{one.n_fake}: {worded(one.before)} → "

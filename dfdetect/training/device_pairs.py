@@ -2,9 +2,11 @@
 
 The loader hands over genuine faces after the geometry alone (region, flip, rotation) and where
 their five points lie. Blending, and everything that must hit both halves of a pair after it
-(colour, blur, change of size, noise, JPEG), happens here. Two things differ from pairs that the
+(colour, blur, change of size, noise, JPEG), happens here. Three things differ from pairs that the
 loader blends: faces are blended at the size that the network sees and not at that of the stored
-crop, and by the recipe `published` of `sbi-5pt`, the only one that the batched blend has.
+crop; by the recipe `published` of `sbi-5pt`, the only one that the batched blend has; and each of
+several processes draws by its own chance, so that two see other blends than one alone would. The
+video codec and cut-outs are not among what happens here; `TrainingItems` refuses them.
 """
 
 from __future__ import annotations

@@ -174,7 +174,8 @@ class CollateUnblended:
         if self.needs.methods:
             methods = torch.tensor([method for item in items for method in item.methods])
         bits = torch.from_numpy(points).view(torch.int32)
-        return Unblended(images[:, 0], forged, bits, methods)
+        # a copy, so that the twin is not sent along
+        return Unblended(images[:, 0].contiguous(), forged, bits, methods)
 
 
 def _end_to_end(stacked: NDArray[T]) -> NDArray[T]:

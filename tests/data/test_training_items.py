@@ -261,13 +261,25 @@ def test_the_partner_is_the_face_with_the_nearest_landmarks(
     store = write_store(tmp_path / "shapes", [clip_row(name) for name in shapes], cuts)
     crops = CropDataset([store], "train")
     names = [crops.key(n).video_id for n in range(4)]
-    partners = Partners(crops, np.arange(4), np.arange(4))
+    partners = Partners(crops, np.arange(4)[:, None], np.arange(4))
     numbers = iter([0, 1, 2, 3] * 25)
     chosen = partners.choose(names.index("a"), lambda: next(numbers))
     assert chosen is not None
     # up to place, size and rotation
     assert names[chosen] == "turned"
     assert partners.choose(0, lambda: 0) is None
+
+
+def test_drawing_again_ends_however_few_items_there_are(tmp_path: Path, portrait: Image) -> None:
+    # whoever draws the video of everybody finds no partner
+    about = [("all", ("a", "b", "c"))] + [(name, (name,)) for name in "ab"]
+    videos = [clip_row(name, source_ids=shown) for name, shown in about]
+    store = make_clips(tmp_path / "crowd", portrait, videos, 1)
+    for seed in range(20):
+        items = TrainingItems(
+            [store], [Source("d", 1, 1.0, "xray")], WHOLE, AS_STORED, seed, 1
+        )  # fmt: skip
+        assert items[0].labels == (0, 1)
 
 
 def test_one_person_alone_cannot_be_blended_with_another(

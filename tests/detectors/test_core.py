@@ -48,6 +48,17 @@ def test_consistency_is_the_squared_cosine_distance() -> None:
     assert consistency(first, second).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_consistency_of_close_directions_survives_mixed_precision() -> None:
+    first = torch.rand(4, 2048, generator=torch.Generator().manual_seed(0)).bfloat16()
+    second = first.clone()
+    second[:, ::2] *= 1.0625
+    wanted = consistency(first.double(), second.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = consistency(first, second)
+    assert 0 < wanted.item() < 1e-5
+    assert found.item() == pytest.approx(wanted.item(), rel=0.01)
+
+
 def test_consistency_asks_for_direction_only() -> None:
     features = torch.rand(4, 9, generator=torch.Generator().manual_seed(2))
     scales = torch.tensor([[0.1], [1.0], [3.0], [50.0]])

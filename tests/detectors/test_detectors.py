@@ -1,5 +1,6 @@
 """What holds for every registered detector; a new one is covered without an edit here."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from dfdetect.detectors.backbone import Backbone
 from dfdetect.detectors.base import Preprocess
 from dfdetect.detectors.fidelity import fidelity_card
 from dfdetect.detectors.network import Detector
-from dfdetect.detectors.testing import check_detector
+from dfdetect.detectors.testing import _training_batch, check_detector
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.types import CropPolicy
 
@@ -29,6 +30,33 @@ def test_every_detector_keeps_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
+def test_the_default_network_takes_its_own_crops(name: str) -> None:
+    """The contract is checked on a light one; the default one has other sizes throughout."""
+    with torch.device("meta"):
+        network = create_detector(name).eval()
+        size, frames = network.preprocess.size, network.needs.frames
+        clip = (frames,) if frames > 1 else ()
+        assert network(torch.empty(2, *clip, 3, size, size)).shape == (2,)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_losses_are_finite_and_in_full_precision_under_mixed_precision(name: str) -> None:
+    torch.manual_seed(0)
+    network = create_detector(name, **DETECTORS.get(name).check_kwargs)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = network.loss_terms(_training_batch(network))
+    assert {term.value.dtype for term in terms} == {torch.float32}
+    assert all(bool(term.value.detach().isfinite()) for term in terms)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_detectors_share_has_one_name(name: str) -> None:
+    taken = inspect.signature(DETECTORS.get(name)).parameters
+    assert {"size", "crop", "crop_scale"} <= taken.keys()
+    assert not taken.keys() & {"backbone", "scale_crop", "drop_rate", "pretrained"}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_has_a_config(name: str, project_root: Path) -> None:
     configs = (project_root / "configs" / "detector").glob("*.yaml")
     assert name in {yaml.safe_load(path.read_text())["name"] for path in configs}
@@ -38,7 +66,8 @@ def test_every_config_makes_a_detector(project_root: Path) -> None:
     for path in (project_root / "configs" / "detector").glob("*.yaml"):
         config = yaml.safe_load(path.read_text())
         assert config.keys() == {"name", "kwargs"}, path
-        assert create_detector(config["name"], **config["kwargs"]).name == config["name"]
+        with torch.device("meta"):
+            assert create_detector(config["name"], **config["kwargs"]).name == config["name"]
 
 
 def seeded(network: Detector) -> Detector:

@@ -233,6 +233,7 @@ def test_wrong_requests_are_answered(kwargs: dict[str, str | int], reason: str) 
         made(**kwargs)
 
 
+@pytest.mark.slow
 def test_its_twin_answers_alike(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="exporting needs dfdetect[export]")
     network = made()

@@ -154,7 +154,7 @@ def test_it_learns_four_pictures_and_their_seams_by_heart() -> None:
     network, given = small().train(), batch()
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     first = [float(term.value) for term in network.loss_terms(given)]
-    for _ in range(120):
+    for _ in range(50):
         loss = total_loss(network.loss_terms(given))
         optimizer.zero_grad()
         loss.backward()

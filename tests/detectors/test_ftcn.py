@@ -99,19 +99,6 @@ def test_a_moment_is_told_by_the_moments_around_it(network: Ftcn) -> None:
     assert (pixels.grad.abs().sum((0, 2, 3, 4)) > 0).tolist() == [True] * 3 + [False] * 5
 
 
-@pytest.mark.parametrize(("name", "rate"), [("ftcn", 1e-3), ("r2plus1d", 1e-3)])
-def test_a_few_clips_are_learnt(name: str, rate: float) -> None:
-    network = made(name, frames=4).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
-    batch = clips(network)
-    for _ in range(15):
-        optimizer.zero_grad()
-        loss = network.loss_terms(batch)[0].value
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
-
-
 def test_action_weights_are_taken_over(tmp_path: Path) -> None:
     torch.manual_seed(4)
     given = r2plus1d_18()
@@ -167,6 +154,7 @@ def test_wrong_requests_are_answered(name: str, kwargs: dict[str, str | int], re
         create_detector(name, **kwargs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ftcn", "r2plus1d"])
 def test_a_twin_answers_alike(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="exporting needs dfdetect[export]")

@@ -366,7 +366,7 @@ def test_light_settings_keep_the_contract(teachers: bool) -> None:
 def test_it_learns_two_groups_by_heart() -> None:
     network, batch = small().train(), groups()
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(60):
+    for _ in range(24):
         terms = {term.name: term for term in network.loss_terms(batch)}
         optimizer.zero_grad()
         total_loss(tuple(terms.values())).backward()

@@ -245,6 +245,33 @@ def test_metric_loss_is_what_loops_over_pairs_give() -> None:
     assert metric_loss(embedded, torch.tensor(real)).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_metric_loss_survives_mixed_precision() -> None:
+    embedded = torch.randn(6, 64, generator=torch.Generator().manual_seed(7)).bfloat16()
+    real = torch.tensor([True, False] * 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = metric_loss(embedded, real)
+    assert found.item() == pytest.approx(metric_loss(embedded.double(), real).item(), rel=1e-5)
+
+
+def test_dropout_is_where_the_release_has_it() -> None:
+    with torch.device("meta"):
+        network = create_detector("recce", dropout=0.3)
+    found = {name for name, each in network.named_modules() if isinstance(each, nn.Dropout)}
+    assert found == {"dropout", "reasoning.project.3", "attention.dropout", "head.0"}
+    assert {network.get_submodule(name).p for name in found} == {0.3}
+    torch.manual_seed(0)
+    network = create_detector("recce", size=SIZE, dropout=0.3, noise_std=0.0)
+    given: list[Tensor] = []
+    network.get_submodule("decoder").register_forward_pre_hook(lambda _, each: given.extend(each))
+    for training in (True, False):
+        network.train(training)
+        with torch.no_grad():
+            network(faces().pixels)
+    shares = [float((each == 0).float().mean()) for each in given]
+    assert shares[0] == pytest.approx(0.3, abs=0.05)
+    assert shares[1] < 0.05
+
+
 def test_metric_loss_pulls_genuine_faces_together_and_forged_ones_away() -> None:
     real = torch.tensor([True, True, False, False])
     best = torch.tensor([[1.0, 0], [3.0, 0], [-1.0, 0], [-2.0, 0]])

@@ -188,6 +188,14 @@ def test_parameters_are_those_of_the_known_network_but_for_what_it_leaves_unused
     assert sum(each.numel() for each in network.parameters()) == 55_342_702 - unused
 
 
+def test_cosines_survive_mixed_precision() -> None:
+    torch.manual_seed(0)
+    head, features = CosineHead(2048, scale=30.0), noise(4, 2048)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(features)
+    assert torch.equal(found, head(features))
+
+
 def test_the_logit_is_the_scaled_difference_of_cosines() -> None:
     torch.manual_seed(0)
     head, features = CosineHead(5, scale=30.0), noise(4, 5)

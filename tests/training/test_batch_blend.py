@@ -16,8 +16,8 @@ from dfdetect.data.blend import BlendSettings, fit_shape, self_blend
 from dfdetect.data.opacity import LEAST_OPACITY
 from dfdetect.training.batch_blend import (
     GRID,
+    Draws,
     _coarser_along,
-    _Draws,
     _fitted,
     _moved,
     _pushed,
@@ -169,7 +169,7 @@ def test_batches_draw_from_the_same_distribution(
 def test_the_elastic_field_is_that_of_single_blends() -> None:
     ramp = np.tile(np.arange(128, dtype=np.float32), (128, 1))
     masks = torch.from_numpy(ramp).expand(24, 1, -1, -1)
-    draws = _Draws(seeded(0), torch.device("cpu"), 24)
+    draws = Draws(seeded(0), torch.device("cpu"), 24)
     ours = (_pushed(masks, torch.full((24,), 64.0), draws) - masks)[:, 0, 12:-12, 12:-12].numpy()
     told = published_blend.ELASTIC_STD
     theirs = np.stack(
@@ -199,9 +199,9 @@ def test_shrinking_and_enlarging_is_opencv_s(side: int, factor: float) -> None:
 
 def test_sharpening_is_a_filter_of_opencv() -> None:
     image = textured(40)
-    draws = _Draws(seeded(9), torch.device("cpu"), 1)
+    draws = Draws(seeded(9), torch.device("cpu"), 1)
     ours = _sharper(tensor_of(image)[None].float(), draws, 1.0)[0].permute(1, 2, 0).numpy()
-    draws = _Draws(seeded(9), torch.device("cpu"), 1)
+    draws = Draws(seeded(9), torch.device("cpu"), 1)
     amount = float(draws.uniform(*published_blend.SHARPEN))
     lightness = float(draws.uniform(*published_blend.LIGHTNESS))
     kernel = np.full((3, 3), -amount, np.float32)

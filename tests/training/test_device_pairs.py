@@ -21,13 +21,13 @@ from dfdetect.data.augment import (
     augment,
     augment_marked,
     draw_treatment,
-    geometry_of,
 )
 from dfdetect.data.augment_settings import geometry_of
 from dfdetect.data.crops import CropStore
 from dfdetect.data.degrade import down_and_up, recolour
 from dfdetect.data.degrade import jpeg as single_jpeg
 from dfdetect.data.training_items import Source, TrainingItems
+from dfdetect.detectors import create_detector
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import UsageError
 from dfdetect.training import FitSettings, fit
@@ -35,6 +35,7 @@ from dfdetect.training.batch_blend import Draws
 from dfdetect.training.batch_degrade import Degradations, degrade, draw_degradations, jpeg
 from dfdetect.training.device_pairs import DevicePairs, Unblended
 from dfdetect.training.feed import CollateUnblended
+from dfdetect.training.module import DetectorModule
 from dfdetect.training.settings import DetectorSettings
 from dfdetect.types import CropPolicy, Image
 from tests.stores import SCALE, face_crop, make_store
@@ -287,3 +288,15 @@ def test_an_unknown_place_to_blend_is_refused(settings: FitSettings) -> None:
         dataclasses.replace(settings.trainer, blend_on="moon")
     with pytest.raises(UsageError, match=r"trainer\.blend_on=loader"):
         dataclasses.replace(settings.trainer, blend_on="device", overfit_items=2)
+
+
+def test_no_two_processes_blend_alike(
+    settings: FitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = set()
+    for rank in range(3):
+        monkeypatch.setattr(DetectorModule, "global_rank", rank)
+        module = DetectorModule(create_detector("meso4"), settings)
+        for module.step in range(3):
+            seeds |= {module._seed(part, purpose) for part in range(2) for purpose in (0xB1, 0xD0)}
+    assert len(seeds) == 3 * 3 * 2 * 2

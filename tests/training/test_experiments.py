@@ -68,6 +68,14 @@ def test_a_published_recipe_says_what_it_claims(name: str) -> None:
     assert "within 0.0" in text or "bar" in text or "no tolerance is claimed" in text
 
 
+def test_only_face_xray_blends_two_people(crops: Path, tmp_path: Path) -> None:
+    blends = {
+        name: {source.blend for source in recipe(name, crops, tmp_path).sources} for name in RECIPES
+    }
+    assert blends.pop("ffpp_face_xray") == {"xray"}
+    assert set().union(*blends.values()) == {"self"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_published_recipe_runs(name: str, crops: Path, tmp_path: Path) -> None:
