@@ -97,22 +97,25 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @cache
 def code_version() -> str:
-    """Return the package's version, with the git commit where the code runs from a checkout."""
+    """Return the package's version, with the git commit where the code runs from a checkout.
+
+    A checkout with changes that no commit holds is marked `.dirty`.
+    """
     version = package_version("dfdetect") or "0+unknown"
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return version
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        commit = _git(root, "rev-parse", "--short=12", "HEAD").strip()
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return version
-    return f"{version}+g{answer.stdout.strip()}"
+    return f"{version}+g{commit}{'.dirty' if changed else ''}"
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
 
 
 def package_version(name: str) -> str | None:
