@@ -20,7 +20,7 @@ from dfdetect.detectors.base import Setting
 from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.frequency import dct_matrix, diagonal_band
 from dfdetect.detectors.network import Detector
-from dfdetect.detectors.precision import full_precision
+from dfdetect.detectors.precision import at_least_single, full_precision
 from dfdetect.detectors.xception import (
     N_BLOCKS,
     WIDTH,
@@ -65,7 +65,7 @@ class FrequencyDecomposition(nn.Module):
         """Return B × 12 × S × S for B × 3 × S × S: R, G, B of each filter, one after the other."""
         with full_precision(pixels):
             forth, back = self.transform, self.transform.mT
-            spectrum = forth @ pixels.float() @ back
+            spectrum = forth @ at_least_single(pixels) @ back
             filters = self.bands + _squashed(self.learnt)
             filtered = spectrum[:, None] * filters[:, None]
             return (back @ filtered @ forth).flatten(1, 2)
@@ -98,7 +98,7 @@ class LocalStatistics(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return B × 6 × H × H with H = ⌊(S - 1) / 2⌋ for pixels B × 3 × S × S."""
         with full_precision(pixels):
-            luma = (pixels.float() * self.luma).sum(dim=1, keepdim=True)
+            luma = (at_least_single(pixels) * self.luma).sum(dim=1, keepdim=True)
             padded = functional.pad(luma, (4, 3, 4, 3))
             spectra = functional.conv2d(padded, self.basis, stride=2).abs()
             filters = (self.bands + _squashed(self.learnt)).abs()

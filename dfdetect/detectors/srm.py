@@ -20,7 +20,7 @@ from dfdetect.detectors.catalog import DETECTORS
 from dfdetect.detectors.losses import LossTerm
 from dfdetect.detectors.margins import CosineHead, additive_margin_loss
 from dfdetect.detectors.network import Detector, TrainingBatch
-from dfdetect.detectors.precision import full_precision
+from dfdetect.detectors.precision import at_least_single, full_precision
 from dfdetect.detectors.xception import (
     N_BLOCKS,
     WIDTH,
@@ -77,7 +77,9 @@ class HighPass(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return the noise at the same height and width, float32 in [-3, 3]."""
         with full_precision(maps):
-            noise = functional.conv2d(maps.float(), self.kernels, padding=2, groups=self.groups)
+            noise = functional.conv2d(
+                at_least_single(maps), self.kernels, padding=2, groups=self.groups
+            )
             return noise.clamp(-CLIP, CLIP)
 
 

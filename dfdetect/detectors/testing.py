@@ -45,7 +45,14 @@ def check_detector(name: str, **kwargs: Setting) -> None:
         >>> check_detector("meso4")
     """
     _check_outline(name, kwargs)
-    network = create_detector(name, **(kwargs or DETECTORS.get(name).check_kwargs))
+    # the same weights every time: what holds must not hold by luck
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = create_detector(name, **(kwargs or DETECTORS.get(name).check_kwargs))
+        _check_network(name, network)
+
+
+def _check_network(name: str, network: Detector) -> None:
     _require(name, bool(inspect.getdoc(type(network))), "its class has no docstring")
     size = network.preprocess.size
     shape = (3, *_clip(network), size, size, 3)
