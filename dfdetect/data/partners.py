@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from dfdetect.data.face_shape import FIVE
 from dfdetect.data.loading import CropDataset
-from dfdetect.data.opacity import Floats
 from dfdetect.data.splits import source_links
-from dfdetect.data.xray_blend import N_CANDIDATES
+from dfdetect.data.xray_blend import N_CANDIDATES, normalised
 
 Codes = NDArray[np.int64]
 
@@ -76,8 +75,8 @@ class Partners:
             return None
         rows = self._frames[np.array([own, *allowed]), 0]
         points = self._crops.columns.landmarks[rows].reshape(-1, len(FIVE), 2)
-        mine, *others = _upright(points.astype(np.float64))
-        distances = np.abs(np.stack(others) - mine).mean(axis=1)
+        mine, *others = normalised(points.astype(np.float64), FIVE)
+        distances = np.linalg.norm(np.stack(others) - mine, axis=2).mean(axis=1)
         return allowed[int(distances.argmin())]
 
     def _video(self, unit: int) -> int:
@@ -85,17 +84,6 @@ class Partners:
 
     def _is_marked(self, unit: int) -> bool:
         return not np.isnan(self._crops.columns.landmarks[self._frames[unit], 0]).any()
-
-
-def _upright(points: Floats) -> NDArray[np.complex128]:
-    """Bring faces to one place, size and rotation; K × 5 × 2 → K × 5 complex numbers."""
-    plane = points[..., 0] + 1j * points[..., 1]
-    plane = plane - plane.mean(axis=1, keepdims=True)
-    size = np.sqrt((np.abs(plane) ** 2).mean(axis=1, keepdims=True))
-    plane = plane / np.maximum(size, 1e-9)
-    template = FIVE[:, 0] + 1j * FIVE[:, 1]
-    turn = (np.conj(plane) * (template - template.mean())).sum(axis=1, keepdims=True)
-    return np.asarray(plane * np.exp(1j * np.angle(turn)))
 
 
 def _combined(names: pa.Array | pa.ChunkedArray) -> pa.Array:

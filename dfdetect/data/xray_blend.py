@@ -10,13 +10,12 @@ points instead of 68 the canonical shape takes their place, and the method is ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdetect.data.face_shape import CANONICAL_68, N_POINTS, face_side, placed_shape
+from dfdetect.data.face_shape import N_POINTS, face_side, placed_shape
 from dfdetect.data.opacity import (
     Blend,
     Floats,
@@ -40,64 +39,31 @@ BLUR = (0.015, 0.08)
 DEFORM_CELLS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class FaceShape:
-    """Where a face's landmarks are, (N, 2) with N of 5, 68 or 81, and who is in the video."""
-
-    points: Floats = field(repr=False, compare=False)
-    source_ids: tuple[str, ...]
-
-
-def normalised(shapes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bring shapes to one place, size and rotation: that of the canonical face.
+def normalised(shapes: NDArray[np.float64], template: Floats) -> NDArray[np.float64]:
+    """Bring shapes to one place, size and rotation.
 
     Args:
-        shapes: (K, 68, 2) points.
+        shapes: (K, N, 2) points.
+        template: (N, 2) points of a face that is upright.
 
     Returns:
-        (K, 68, 2): centred on 0, with a root mean square distance of 1 from it.
+        (K, N, 2): centred on 0, with a root mean square distance of 1 from it, as the template is.
 
     Example:
+        >>> from dfdetect.data.face_shape import CANONICAL_68
         >>> face = np.array(CANONICAL_68)
         >>> turned = face[:, ::-1] * [3, -3] + 7
-        >>> bool(np.allclose(*normalised(np.stack([face, turned]))))
+        >>> bool(np.allclose(*normalised(np.stack([face, turned]), face)))
         True
     """
     plane = shapes[..., 0] + 1j * shapes[..., 1]
     plane = plane - plane.mean(axis=-1, keepdims=True)
     size = np.sqrt((np.abs(plane) ** 2).mean(axis=-1, keepdims=True))
     plane = plane / np.maximum(size, 1e-9)
-    canonical = np.array(CANONICAL_68) @ np.array([1, 1j])
-    turn = (np.conj(plane) * (canonical - canonical.mean())).sum(axis=-1, keepdims=True)
+    upright = np.asarray(template) @ np.array([1, 1j])
+    turn = (np.conj(plane) * (upright - upright.mean())).sum(axis=-1, keepdims=True)
     plane = plane * np.exp(1j * np.angle(turn))
     return np.stack([plane.real, plane.imag], axis=-1)
-
-
-def nearest_face(own: FaceShape, candidates: Sequence[FaceShape]) -> int | None:
-    """Return the position of the candidate whose landmarks are nearest, up to a similarity.
-
-    Those that show a person of the same source videos are left out; None where no one remains.
-    """
-    taken = set(own.source_ids)
-    allowed = [n for n, other in enumerate(candidates) if taken.isdisjoint(other.source_ids)]
-    if not allowed:
-        return None
-    shapes = [placed_shape(candidates[n].points)[:N_POINTS] for n in allowed]
-    mine, *others = normalised(np.stack([placed_shape(own.points)[:N_POINTS], *shapes]))
-    distances = [np.linalg.norm(other - mine, axis=1).mean() for other in others]
-    return allowed[int(np.argmin(distances))]
-
-
-def choose_partner(
-    own: FaceShape, others: Sequence[FaceShape], rng: np.random.Generator, n: int = N_CANDIDATES
-) -> int | None:
-    """Return the position of the nearest of `n` faces that are drawn from `others`.
-
-    Drawing first keeps partners varied: otherwise a face would always meet the same one.
-    """
-    drawn = rng.choice(len(others), size=min(n, len(others)), replace=False)
-    chosen = nearest_face(own, [others[int(position)] for position in drawn])
-    return None if chosen is None else int(drawn[chosen])
 
 
 def xray_blend(

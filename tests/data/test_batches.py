@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdetect.data.augment import AugmentSettings
 from dfdetect.data.batches import (
     crop_scale,
     require_distinct,
@@ -23,11 +22,6 @@ from dfdetect.types import CropPolicy, Image
 from tests.stores import SCALE, make_store
 
 SMALL = Preprocess(32, (0.5,) * 3, (0.5,) * 3, CropPolicy("square", 1.3, 32))
-WHOLE = Preprocess(96, (0.5,) * 3, (0.5,) * 3, CropPolicy("square", SCALE, 96))
-AS_STORED = AugmentSettings(
-    scale_low=SCALE, scale_high=SCALE, shift=0, flip=0, colour=0, grey=0, blur=0, resize=0,
-    noise=0, jpeg=0,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +33,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStore:
 def genuine(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStore:
     folder = tmp_path_factory.mktemp("stores") / "genuine"
     return make_store(folder, portrait, "genuine", n_videos=3, fakes=False)
-
-
-@pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory, portrait: Image) -> CropStore:
-    folder = tmp_path_factory.mktemp("stores") / "blind"
-    return make_store(folder, portrait, "blind", n_videos=3, fakes=False, landmarks=False)
 
 
 # scoring

@@ -1,4 +1,4 @@
-"""Blends of two faces: the partner is the nearest allowed one, and only the face changes hands."""
+"""Blends of two faces: only the face changes hands."""
 
 from __future__ import annotations
 
@@ -12,23 +12,13 @@ from numpy.typing import NDArray
 from dfdetect.data.blend import five_of_68
 from dfdetect.data.opacity import xray_of
 from dfdetect.data.xray_blend import (
-    FaceShape,
-    choose_partner,
     match_colours,
-    nearest_face,
     normalised,
     xray_blend,
 )
 from tests.blend_measures import face_81, textured
 
 FACE = face_81(128)[:68]
-
-
-def shapes(n: int) -> list[FaceShape]:
-    rng = np.random.default_rng(0)
-    # the n-th is n times as far from the face as the first
-    direction = rng.normal(0, 1, (68, 2))
-    return [FaceShape(FACE + 0.2 * k * direction, (f"v{k}",)) for k in range(1, n + 1)]
 
 
 # partners
@@ -38,36 +28,9 @@ def shapes(n: int) -> list[FaceShape]:
 def test_place_size_and_turn_do_not_count(scale: float, angle: float, x: float, y: float) -> None:
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     moved = FACE @ np.array([[c, s], [-s, c]]) + [x, y]
-    one, other = normalised(np.stack([FACE, moved]))
+    one, other = normalised(np.stack([FACE, moved]), FACE)
     assert np.abs(one - other).max() < 1e-9
     assert np.sqrt((one**2).sum(axis=1).mean()) == pytest.approx(1)
-
-
-def test_the_nearest_face_is_taken_and_never_the_same_source() -> None:
-    others = shapes(5)
-    own = FaceShape(FACE * 3 + 40, ("me", "v1"))
-    assert nearest_face(own, others) == 1
-    assert nearest_face(FaceShape(FACE, ("v4",)), others[::-1]) == 4
-    assert nearest_face(FaceShape(FACE, tuple(f"v{k}" for k in range(9))), others) is None
-    assert nearest_face(own, []) is None
-
-
-def test_partners_come_from_a_random_hundred() -> None:
-    others, own = shapes(300), FaceShape(FACE, ("me",))
-    chosen = [choose_partner(own, others, np.random.default_rng(seed)) for seed in range(30)]
-    assert len(set(chosen)) > 3
-    # the nearest of 100 out of 300 is seldom beyond the twentieth
-    assert np.mean([place is not None and place < 20 for place in chosen]) > 0.9
-    again = choose_partner(own, others, np.random.default_rng(0))
-    assert again == chosen[0]
-    assert choose_partner(own, [], np.random.default_rng(0)) is None
-
-
-def test_five_points_find_a_partner_too() -> None:
-    five = FaceShape(five_of_68(FACE), ("me",))
-    wide = FaceShape(five_of_68(FACE * [1.2, 1.0]), ("a",))
-    same = FaceShape(five_of_68(FACE * 0.5), ("b",))
-    assert nearest_face(five, [wide, same]) == 1
 
 
 # colours

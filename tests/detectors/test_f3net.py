@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import safetensors.torch
 import timm
@@ -26,22 +25,8 @@ from dfdetect.detectors.frequency import dct_matrix, diagonal_band
 from dfdetect.detectors.losses import total_loss
 from dfdetect.detectors.network import TrainingBatch
 from dfdetect.detectors.xception import XceptionBody
-from dfdetect.export import OPSET, export_onnx
-
-
-def onnx_answers(layer: torch.nn.Module, *inputs: torch.Tensor) -> list[Any]:
-    program: Any = torch.onnx.export(
-        layer.eval(), inputs, opset_version=OPSET, dynamo=True, verbose=False
-    )
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
-    names = [port.name for port in session.get_inputs()]
-    values = [each.numpy() for each in inputs]
-    answers: list[Any] = session.run(None, dict(zip(names, values, strict=True)))
-    return answers
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from dfdetect.export import export_onnx
+from tests.detectors.layers import noise, onnx_answers
 
 
 @given(st.integers(2, 40))

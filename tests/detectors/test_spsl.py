@@ -2,10 +2,8 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import safetensors.torch
 import timm
@@ -19,23 +17,9 @@ from dfdetect.detectors.losses import total_loss
 from dfdetect.detectors.network import TrainingBatch
 from dfdetect.detectors.spsl import FLOOR, SPSL, PhaseOnly
 from dfdetect.detectors.xception import MIDDLE
-from dfdetect.export import OPSET, export_onnx
+from dfdetect.export import export_onnx
 from dfdetect.types import Image
-
-
-def onnx_answers(layer: torch.nn.Module, *inputs: torch.Tensor) -> list[Any]:
-    program: Any = torch.onnx.export(
-        layer.eval(), inputs, opset_version=OPSET, dynamo=True, verbose=False
-    )
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
-    names = [port.name for port in session.get_inputs()]
-    values = [each.numpy() for each in inputs]
-    answers: list[Any] = session.run(None, dict(zip(names, values, strict=True)))
-    return answers
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from tests.detectors.layers import noise, onnx_answers
 
 
 @settings(deadline=None)
