@@ -88,6 +88,9 @@ def test_values_arrive_with_their_types() -> None:
     assert train.crops == (Path("a"), Path("b"))
     assert isinstance(train.optim.lr, float)
     assert train.sources[0].dataset == "d"
+    assert train.landmarks == ()
+    marked = settings_from(composed("train", "landmarks=[a.csv, b.npz]"), FitSettings)
+    assert marked.landmarks == (Path("a.csv"), Path("b.npz"))
     extract = settings_from(composed("extract", "sampling.count=4"), ExtractSettings)
     assert isinstance(extract.sampling, FrameSampler)
     assert extract.sampling.count == 4

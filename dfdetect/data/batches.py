@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dfdetect.data.augment import face_region
 from dfdetect.data.crops import CropStore
 from dfdetect.data.items import policy_scale
 from dfdetect.data.loading import CropDataset, require_distinct
+from dfdetect.data.region import face_region
 from dfdetect.data.samplers import Members
 from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.detectors.base import Preprocess

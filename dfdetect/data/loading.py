@@ -242,14 +242,23 @@ class _Part:
     columns: CropColumns
 
 
-def _part(store: CropStore, split: str | None) -> _Part:
-    ids = store.crops.column("video_id")
-    codes = np.asarray(pc.index_in(ids, store.videos.column("video_id")), dtype=np.int64)
+def rows_taken(store: CropStore, split: str | None = None) -> NDArray[np.int64]:
+    """Return the rows of a store's table that a `CropDataset` takes, in its order."""
     kept = np.asarray(pc.equal(store.crops.column("status"), OK), dtype=bool)
     if split is not None:
         of_split = pc.fill_null(pc.equal(store.videos.column("split"), split), fill_value=False)
-        kept &= np.asarray(of_split, dtype=bool)[codes]
-    positions = pa.array(np.flatnonzero(kept))
+        kept &= np.asarray(of_split, dtype=bool)[_codes(store)]
+    return np.flatnonzero(kept)
+
+
+def _codes(store: CropStore) -> NDArray[np.int64]:
+    ids = store.crops.column("video_id")
+    return np.asarray(pc.index_in(ids, store.videos.column("video_id")), dtype=np.int64)
+
+
+def _part(store: CropStore, split: str | None) -> _Part:
+    rows = rows_taken(store, split)
+    codes, positions = _codes(store)[rows], pa.array(rows)
     names = ("track_id", "frame_index", "time_s", "shard", "offset", "size", "landmarks")
     table = store.crops.table.select(names).take(positions).combine_chunks()
     if any(table.column(name).null_count for name in ("shard", "offset", "size")):
@@ -259,9 +268,9 @@ def _part(store: CropStore, split: str | None) -> _Part:
         )
     shards = pc.dictionary_encode(table.column("shard").combine_chunks())
     present = np.zeros(len(store.videos), dtype=bool)
-    present[codes[kept]] = True
+    present[codes] = True
     columns = CropColumns(
-        video=(np.cumsum(present) - 1)[codes[kept]].astype(np.int32),
+        video=(np.cumsum(present) - 1)[codes].astype(np.int32),
         track_id=np.asarray(table.column("track_id"), dtype=np.int32),
         frame_index=np.asarray(table.column("frame_index"), dtype=np.int64),
         time_s=np.asarray(table.column("time_s"), dtype=np.float64),

@@ -60,6 +60,12 @@ class Rectangle:
         x, y = chance[2] * (1 - width), chance[3] * (1 - height)
         return cls(float(x), float(y), width, height, (red, green, blue))
 
+    def within(self, size: int) -> tuple[int, int, int, int]:
+        """Return top, left, height and width in pixels of a picture with sides of `size`."""
+        left, top = round(self.x * size), round(self.y * size)
+        right, bottom = round((self.x + self.width) * size), round((self.y + self.height) * size)
+        return top, left, bottom - top, right - left
+
 
 def part_pixels(shape: Floats, part: str, size: int) -> Covered:
     """Return the pixels of a part of the face, size × size.
@@ -81,7 +87,6 @@ def part_pixels(shape: Floats, part: str, size: int) -> Covered:
 def erased_pixels(hole: Rectangle, size: int) -> Covered:
     """Return the pixels of a rectangle, size × size."""
     covered = np.zeros((size, size), np.bool_)
-    left, top = round(hole.x * size), round(hole.y * size)
-    right, bottom = round((hole.x + hole.width) * size), round((hole.y + hole.height) * size)
-    covered[top:bottom, left:right] = True
+    top, left, height, width = hole.within(size)
+    covered[top : top + height, left : left + width] = True
     return covered

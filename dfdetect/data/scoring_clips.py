@@ -9,11 +9,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdetect.data.augment import face_region
 from dfdetect.data.batches import StoredFace
 from dfdetect.data.crops import CropStore
 from dfdetect.data.groups import ClipDataset
 from dfdetect.data.loading import CropDataset
+from dfdetect.data.region import face_region
 from dfdetect.data.samplers import Members
 from dfdetect.data.videos import Videos
 from dfdetect.detectors.base import Preprocess

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dfdetect.data.datasets.base import SPLITS
-from dfdetect.data.videos import ManifestRow, Videos
+from dfdetect.data.videos import SPLITS, ManifestRow, Videos
 from dfdetect.errors import ContractError, UsageError
 
 BYTES = "sha256:"
@@ -24,6 +23,8 @@ EVERYWHERE = "@"
 
 # few groups may leave a split empty by chance; with more than two, one of so many seeds does not
 _SEEDS_TRIED = 100
+# what chance may still explain when splits are said to come from a hash
+_COINCIDENCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,28 @@ def _hashed(videos: Videos, rule: SplitRule) -> Videos:
             f"groups of related videos; {better}keep them together with split.strategy=all:test"
         )
     return videos.with_column("split", pa.array(of_group, pa.string()).take(groups.codes))
+
+
+def hashed_by(videos: Videos) -> SplitRule | None:
+    """Return the hash rule of the default shares that the splits came from, or None.
+
+    A manifest holds splits and not how they came about, but a hash can be made again: where the
+    groups of related videos all lie where some seed puts them, and chance would do that less
+    often than once in a million, the seed did. Videos of one split are enough.
+    """
+    groups = source_groups(videos)
+    split = videos.column("split").to_pylist()
+    of_group = dict(zip(groups.codes.tolist(), split, strict=True))
+    found = [(name, of_group[number]) for number, name in enumerate(groups.names)]
+    rule = SplitRule(strategy="hash")
+    shares = [getattr(rule, each, 0.0) if each in SPLITS else 0.0 for _, each in found]
+    if not shares or _SEEDS_TRIED * np.prod(shares) > _COINCIDENCE:
+        return None
+    for seed in range(_SEEDS_TRIED):
+        rule = replace(rule, seed=seed)
+        if all(_split_of(name, rule) == each for name, each in found):
+            return rule
+    return None
 
 
 def _split_of(group: str, rule: SplitRule) -> str:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dfdetect.data.augment import (
     AugmentSettings,
+    Landmarks,
     augment,
     augment_clip,
     augment_marked,
@@ -23,26 +22,27 @@ from dfdetect.data.augment import (
     require_landmarks,
 )
 from dfdetect.data.augment_settings import geometry_of
-from dfdetect.data.blend import self_blend
+from dfdetect.data.blend import METHOD, METHOD_68, self_blend
 from dfdetect.data.crops import CropStore
-from dfdetect.data.groups import ClipDataset
 from dfdetect.data.loading import CropDataset
 from dfdetect.data.opacity import Blend
 from dfdetect.data.partners import Partners
+from dfdetect.data.pools import Pool, frames_of, groups_of, pool_of
 from dfdetect.data.samplers import Members
-from dfdetect.data.videos import Videos
+from dfdetect.data.shapes import Shapes
+from dfdetect.data.xray_blend import METHOD as XRAY
+from dfdetect.data.xray_blend import METHOD_68 as XRAY_68
 from dfdetect.data.xray_blend import xray_blend
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import UsageError
-from dfdetect.types import FAKE, REAL, Image, Point
+from dfdetect.types import FAKE, REAL, Image
 
 GENUINE, UNLISTED = 0, -1
-BLENDS = ("self", "xray")
+BLENDS = {"self": (METHOD, METHOD_68), "xray": (XRAY, XRAY_68)}
+"""The kinds of blend, and what each is called by five points and by 68 or 81."""
 PLAIN = BatchNeeds()
 
 Mask = NDArray[np.float32]
-Pool = NDArray[np.int64]
-"""Videos to draw from, by their number in the crop dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class _Face:
     """A face, or a clip of one, before it is changed."""
 
     pictures: tuple[Image, ...]
-    landmarks: tuple[tuple[Point, ...], ...]
+    landmarks: tuple[Landmarks, ...]
     crop_scale: float
     label: int
     method: int
@@ -118,11 +118,14 @@ class TrainingItems:
         needs: BatchNeeds = PLAIN,
         *,
         blends: bool = True,
+        shapes: Shapes | None = None,
     ) -> None:
         """Collect the train split of the stores.
 
-        Without `blends`, pairs that are to be self-blends are handed over as `TrainingItem.points`
-        says, and no face is changed but in its geometry.
+        Faces that `shapes` (of the train split) gives 68 or 81 points are blended and cut out by
+        them, others by their five. Without `blends`, pairs that are to be self-blends are handed
+        over as `TrainingItem.points` says, and no face is changed but in its geometry; then there
+        may be no shapes.
 
         Raises:
             UsageError: A source has no genuine faces in the train split, lacks the fakes, methods
@@ -132,23 +135,24 @@ class TrainingItems:
         self._size, self._needs = preprocess.size, needs
         self._sources, self._blends = tuple(sources), blends
         if not blends:
-            _require_plain(self._sources, settings, needs)
+            _require_plain(self._sources, settings, needs, shapes)
             self._settings = geometry_of(settings)
         weights = np.array([source.weight for source in sources], dtype=np.float64)
         if not weights.size or weights.min() < 0 or weights.sum() == 0:
             raise UsageError("sources need at least one positive weight: sources.0.weight=1")
         self._weights = weights / weights.sum()
         self._crops = CropDataset(stores, "train")
+        self._shapes = shapes or Shapes.none(len(self._crops))
         # what is drawn, a crop or a clip: the positions of its crops, and those of each video
-        self._frames = _frames(self._crops, needs.frames)
+        self._frames = frames_of(self._crops, needs.frames)
         video_of_unit = self._crops.columns.video[self._frames[:, 0]]
         self._units = Members.of(video_of_unit, len(self._crops.videos))
         self._real, self._fake = (
-            [_pool(self._crops.videos, self._units, source.dataset, label) for source in sources]
+            [pool_of(self._crops.videos, self._units, source.dataset, label) for source in sources]
             for label in (REAL, FAKE)
         )
         self._groups = [
-            _groups(self._crops.videos, real, fake, needs) if needs.grouped else ()
+            groups_of(self._crops.videos, real, fake, needs) if needs.grouped else ()
             for real, fake in zip(self._real, self._fake, strict=True)
         ]
         self._partners = {
@@ -164,6 +168,24 @@ class TrainingItems:
 
     def __len__(self) -> int:
         return self._n_items
+
+    @property
+    def blended_as(self) -> tuple[tuple[str, int], ...]:
+        """What blends are called, as in `sbi-5pt`, and of how many faces or clips they are made.
+
+        Whose faces have 68 or 81 points decides; those of a partner do not.
+        """
+        video_of_unit = self._crops.columns.video[self._frames[:, 0]]
+        marked = ~np.isnan(self._crops.columns.landmarks[self._frames, 0]).any(axis=1)
+        exact, counted = self._shapes.have(self._frames), dict[str, int]()
+        drawn = dict.fromkeys(BLENDS, np.zeros_like(marked))
+        for source, real in zip(self._sources, self._real, strict=True):
+            if source.weight * source.blend_share > 0 and not self._needs.grouped:
+                drawn[source.blend] = drawn[source.blend] | np.isin(video_of_unit, real)
+        for kind, (by_five, by_more) in BLENDS.items():
+            counted[by_five] = int((drawn[kind] & marked & ~exact).sum())
+            counted[by_more] = int((drawn[kind] & marked & exact).sum())
+        return tuple(sorted((name, n) for name, n in counted.items() if n))
 
     def __getitem__(self, position: int) -> TrainingItem:
         """Return item number `position`."""
@@ -224,7 +246,7 @@ class TrainingItems:
             for n in range(len(places))
         ]
         scale, mask = self._crops.crop_scale(places[0]), blends[0].mask
-        marks = tuple(self._crops.landmarks(place) for place in places)
+        marks = self._marks(real)
         genuine = tuple(blend.real for blend in blends)
         forged = tuple(blend.fake for blend in blends)
         return (
@@ -234,12 +256,11 @@ class TrainingItems:
 
     def _blend(self, n: int, real: int, partner: int | None, rng: np.random.Generator) -> Blend:
         """Blend frame `n` of a genuine face with itself, or with that of a partner."""
-        place = int(self._frames[real, n])
-        image, marks = self._crops.image(place), self._crops.landmarks(place)
+        image, marks = self._crops.image(int(self._frames[real, n])), self._marks(real)[n]
         if partner is None:
             return self_blend(image, marks, rng)
-        other = int(self._frames[partner, n])
-        return xray_blend(image, marks, self._crops.image(other), self._crops.landmarks(other), rng)
+        other = self._crops.image(int(self._frames[partner, n]))
+        return xray_blend(image, marks, other, self._marks(partner)[n], rng)
 
     def _face(self, unit: int) -> _Face:
         places = self._frames[unit].tolist()
@@ -250,8 +271,13 @@ class TrainingItems:
         elif facts.method in self._needs.methods:
             method = 1 + self._needs.methods.index(facts.method)
         pictures = tuple(self._crops.image(place) for place in places)
-        marks = tuple(self._crops.landmarks(place) for place in places)
-        return _Face(pictures, marks, facts.crop_scale, facts.label, method)
+        return _Face(pictures, self._marks(unit), facts.crop_scale, facts.label, method)
+
+    def _marks(self, unit: int) -> tuple[Landmarks, ...]:
+        """Return each frame's points: of all of them 68, 81 or five, so that they blend alike."""
+        places = self._frames[unit].tolist()
+        shapes = self._shapes.of(places)
+        return shapes or tuple(self._crops.landmarks(place) for place in places)
 
     def _is_marked(self, unit: int) -> bool:
         return not np.isnan(self._crops.columns.landmarks[self._frames[unit], 0]).any()
@@ -350,7 +376,12 @@ class TrainingItems:
         )
 
 
-def _require_plain(sources: Sequence[Source], settings: AugmentSettings, needs: BatchNeeds) -> None:
+def _require_plain(
+    sources: Sequence[Source],
+    settings: AugmentSettings,
+    needs: BatchNeeds,
+    shapes: Shapes | None,
+) -> None:
     """Refuse what pairs cannot have that are blended where they are trained on."""
     has_others = any(source.blend != "self" for source in sources)
     for asked, what in (
@@ -358,41 +389,9 @@ def _require_plain(sources: Sequence[Source], settings: AugmentSettings, needs: 
         (needs.views > 1, "several views of a face"),
         (needs.grouped, "groups of a face and its forgeries"),
         (has_others, "blends of two people (blend=xray)"),
+        (shapes is not None, "blends by 68 or 81 landmarks (landmarks)"),
         (settings.codec > 0, "the video codec (augment.codec)"),
         (settings.cutout > 0 or settings.erase > 0, "cut-outs (augment.cutout, augment.erase)"),
     ):
         if asked:
             raise UsageError(f"the batched blend has no {what}; set trainer.blend_on=loader")
-
-
-def _frames(crops: CropDataset, n_frames: int) -> NDArray[np.int64]:
-    """Return the positions of the crops of every unit, N × T."""
-    if n_frames == 1:
-        return np.arange(len(crops), dtype=np.int64)[:, None]
-    return np.asarray(ClipDataset(crops, n_frames).positions, dtype=np.int64)
-
-
-def _pool(videos: Videos, units: Members, dataset: str, label: int) -> Pool:
-    """Return the videos of a dataset and label that have something to draw, sorted by id."""
-    is_of = pc.and_(
-        pc.equal(videos.column("dataset"), dataset),
-        pc.equal(videos.column("label"), pa.scalar(label, pa.int8())),
-    )
-    chosen = np.asarray(is_of, dtype=bool) & (units.sizes > 0)
-    order = np.asarray(pc.sort_indices(videos.column("video_id")), dtype=np.int64)
-    return order[chosen[order]]
-
-
-def _groups(
-    videos: Videos, real: Pool, fake: Pool, needs: BatchNeeds
-) -> tuple[tuple[Pool, ...], ...]:
-    """Return, for each genuine video with forgeries by all methods, itself and those by each."""
-    originals = pc.index_in(videos.column("original_id"), videos.column("video_id"))
-    original = np.asarray(pc.fill_null(originals, -1), dtype=np.int64)[fake]
-    methods = np.asarray(videos.column("method").to_pylist(), dtype=object)[fake]
-    found = []
-    for video in real.tolist():
-        pools = [fake[(original == video) & (methods == method)] for method in needs.methods]
-        if all(len(pool) for pool in pools):
-            found.append((np.array([video]), *pools))
-    return tuple(found)

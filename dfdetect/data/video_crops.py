@@ -94,7 +94,7 @@ class Cutter:
         n_frames = 0
         try:
             video = probe(path, self.sampler.limits)
-            if not _is_as_indexed(video, row):
+            if not is_as_indexed(video, row):
                 yield _video_row(row, ALTERED), None
                 return
             stream = self.sampler.sample(video)
@@ -261,7 +261,8 @@ def _row(row: ManifestRow, frame: Frame, track_id: int, status: str) -> CropRow:
     )
 
 
-def _is_as_indexed(video: VideoInfo, row: ManifestRow) -> bool:
+def is_as_indexed(video: VideoInfo, row: ManifestRow) -> bool:
+    """Tell whether a clip has the size, length and rate that the manifest found in it."""
     # a hash would cost reading every file twice; another clip under the name differs in these
     shape = (video.width, video.height, video.n_frames)
     return shape == (row.width, row.height, row.n_frames) and isclose(video.fps, row.fps)

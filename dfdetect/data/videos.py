@@ -13,6 +13,18 @@ import pyarrow.compute as pc
 
 from dfdetect.data.tables import Rows, TableContract
 
+ORIGINAL = "original"
+"""The method of every genuine video."""
+
+SPLITS = ("train", "val", "test")
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
+)
+
 MANIFEST = TableContract(
     name="manifest",
     version=2,

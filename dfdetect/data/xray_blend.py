@@ -79,12 +79,13 @@ def xray_blend(
         background: uint8 RGB (H, W, 3): everything but the face comes from it.
         landmarks: Its 5, 68 or 81 points in its pixels.
         foreground: uint8 RGB of any size, with the face to put in.
-        foreground_landmarks: As many points, in the pixels of `foreground`.
+        foreground_landmarks: 5, 68 or 81 points in the pixels of `foreground`.
         rng: The only source of chance.
 
     Returns:
         `real` is the background, `fake` the blend, `mask` the foreground's share; `xray` gives
-        the seam. `method` is `xray-5pt` for five points and `xray` for more.
+        the seam. `method` is `xray-5pt` for five `landmarks`, which the mask follows, and `xray`
+        for more.
 
     Raises:
         ValueError: The pictures or the landmarks have another shape than stated.

@@ -15,6 +15,8 @@ FORMAT_VERSION = 1
 
 ORACLE = "oracle"
 """The fact in a header's provenance that weights were selected on another split than val."""
+TRAINED_PARTS = "trained_parts"
+"""The fact that lists what weights learned from: JSON, pairs of dataset and method."""
 
 Scalar: TypeAlias = str | int | float | bool | None
 Setting: TypeAlias = Scalar | tuple[Scalar, ...]

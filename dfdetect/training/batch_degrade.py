@@ -1,9 +1,12 @@
 """What `dfdetect.data.degrade` does, for a whole batch at once, where the batch is.
 
 Every step is given as one number a sample and applied to all pictures of that sample, so that a
-genuine face and its forged twin are changed alike. The steps are those of single pictures: blurs
-and changes of size are products with matrices, JPEG is done as its standard says (tables of annex
-K scaled by quality, colours at half of the resolution), only that nothing is packed into bytes.
+genuine face and its forged twin are changed alike. The steps are those of single pictures.
+torchvision's functionals take one strength for a whole batch, so only the one without a strength,
+`rgb_to_grayscale`, serves here; for the rest a loop over samples would make the GPU wait for the
+CPU. Blurs and changes of size are products with matrices, JPEG is done as its standard says (tables
+of annex K scaled by quality, colours at half of the resolution), only that nothing is packed into
+bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms.v2 import functional as v2
 
-from dfdetect.data.augment import AugmentSettings
+from dfdetect.data.augment_settings import AugmentSettings
+from dfdetect.data.degrade import SMALLEST
 from dfdetect.training.batch_blend import Draws
 from dfdetect.training.batch_shapes import gaussian_rows
 
@@ -84,22 +89,21 @@ def degrade(images: Tensor, changes: Degradations) -> Tensor:
     pixels = _recoloured(images, changes.colour)
     shift = changes.rgb_shift[:, None, :, None, None]
     pixels = (pixels + shift).clamp(0, 255).round()
-    luma = torch.tensor(LUMA, device=images.device)
-    grey = (pixels * luma[:, None, None]).sum(2, keepdim=True).round()
+    grey = v2.rgb_to_grayscale(pixels).floor()
     pixels = torch.where(_wide(changes.grey), grey, pixels)
     n = images.shape[-1]
-    # OpenCV cuts its kernels for bytes at three standard deviations
-    blur = gaussian_rows(changes.sigma, (3 * changes.sigma).round(), n)[:, None, None]
+    radius = (3 * changes.sigma).round().clamp(min=1)
+    blur = gaussian_rows(changes.sigma, radius, n)[:, None, None]
     pixels = torch.where(_wide(changes.sigma > 0), (blur @ pixels @ blur.mT).round(), pixels)
     coarse = _coarse_rows(changes.smaller, n)[:, None, None]
     coarser = (coarse @ pixels @ coarse.mT).round()
     pixels = torch.where(_wide(changes.smaller < 1), coarser, pixels)
-    pixels = (pixels + changes.noise[:, None]).clamp(0, 255).floor()
+    pixels = (pixels + changes.noise[:, None]).round().clamp(0, 255)
     return torch.where(_wide(changes.quality <= 100), jpeg(pixels, changes.quality), pixels)
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """Return pictures after JPEG with colours at half of the resolution, as OpenCV writes it.
+    """Return pictures after JPEG with colours at half of the resolution, as libjpeg writes it.
 
     Args:
         images: B × N × 3 × H × W, 0 to 255.
@@ -148,25 +152,27 @@ def _quantised(planes: Tensor, table: Tensor, scale: Tensor) -> Tensor:
 
 
 def _recoloured(images: Tensor, change: Tensor) -> Tensor:
-    brightness, contrast, saturation = (_wide(each) for each in change.unbind(1))
-    grey = images.mean(2, keepdim=True)
-    pixels = grey + (images - grey) * (1 + saturation)
-    mean = pixels.mean((2, 3, 4), keepdim=True)
-    changed = (pixels - mean) * (1 + contrast) + mean * (1 + brightness)
+    """Do what `recolour` does, with strengths that torchvision's functionals do not take."""
+    brightness, contrast, saturation = (_wide(each) for each in (1 + change).clamp(min=0).unbind(1))
+    levels = (images / 255 * brightness).clamp(0, 1)
+    mean = v2.rgb_to_grayscale(levels).mean((3, 4), keepdim=True)
+    levels = (mean + (levels - mean) * contrast).clamp(0, 1)
+    grey = v2.rgb_to_grayscale(levels)
+    levels = (grey + (levels - grey) * saturation).clamp(0, 1)
     still = (change == 0).all(1)
-    return torch.where(_wide(still), images, changed.clamp(0, 255).floor())
+    return torch.where(_wide(still), images, v2.to_dtype(levels, torch.uint8, scale=True))
 
 
 def _coarse_rows(share: Tensor, n: int) -> Tensor:
-    """Return matrices that take a line of n pixels down by areas and up by straight lines."""
-    small = (n * share).round().clamp(8, max(n, 8))[:, None, None]
+    """Return matrices that take a line of n pixels down without aliasing and up, both linearly."""
+    small = (n * share).round().clamp(SMALLEST, max(n, SMALLEST))[:, None, None]
     line = torch.arange(n, device=share.device, dtype=torch.float32)
     rows, columns = line[:, None], line[None]
     length = n / small
-    overlap = torch.minimum((rows + 1) * length, columns + 1) - torch.maximum(
-        rows * length, columns
-    )
-    down = overlap.clamp(min=0) / length * (rows < small)
+    # a coarse pixel looks as far as the middles of its neighbours
+    distance = ((rows + 0.5) * length - (columns + 0.5)).abs() / length
+    down = (1 - distance).clamp(min=0) * (rows < small)
+    down = down / down.sum(-1, keepdim=True).clamp(min=1e-6)
     place = ((rows + 0.5) / length - 0.5).clamp(min=0).minimum(small - 1)
     up = (1 - (place - columns).abs()).clamp(min=0) * (columns < small)
     return up @ down

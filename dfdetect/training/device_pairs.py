@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dfdetect.data.augment import AugmentSettings
+from dfdetect.data.augment_settings import AugmentSettings
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.detectors.network import TrainingBatch
 from dfdetect.training.batch_blend import Draws, blend_batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from dfdetect.data.crops import CropStore
+from dfdetect.data.landmarks import read_landmarks
+from dfdetect.data.shapes import Shapes, shapes_of
 from dfdetect.data.training_items import TrainingItem, TrainingItems
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import ContractError, UsageError
@@ -77,7 +80,12 @@ def require_policy(stores: Sequence[CropStore], name: str, preprocess: Preproces
 
 
 class Feed(lightning.LightningDataModule):
-    """The loader of one run; `step` tells the optimiser steps that are done."""
+    """The loader of one run; `step` tells the optimiser steps that are done.
+
+    Attributes:
+        blended_as: What its blends are called, and of how many faces they are made.
+        about_landmarks: What became of the files of landmarks, in a sentence; empty without any.
+    """
 
     def __init__(
         self,
@@ -88,10 +96,12 @@ class Feed(lightning.LightningDataModule):
         step: Callable[[], int],
         ranks: Ranks,
     ) -> None:
-        """Take the training faces out of the stores.
+        """Take the training faces out of the stores, and their landmarks out of files.
 
         Raises:
-            UsageError: A batch cannot be divided as wanted, or the stores lack what it needs.
+            UsageError: A batch cannot be divided as wanted, or the stores lack what it needs, or
+                files of landmarks are of none of the faces.
+            ContractError: A file of landmarks is faulty.
         """
         super().__init__()
         told = settings.trainer
@@ -103,6 +113,7 @@ class Feed(lightning.LightningDataModule):
             )
         per_batch = told.batch_size // n_faces
         on_device = told.blend_on == "device"
+        shapes = _shapes(settings.landmarks, stores)
         items = TrainingItems(
             stores,
             settings.sources,
@@ -112,7 +123,10 @@ class Feed(lightning.LightningDataModule):
             told.steps * told.accumulate * per_batch,
             needs,
             blends=not on_device,
+            shapes=shapes,
         )
+        self.blended_as = items.blended_as
+        self.about_landmarks = "" if shapes is None else _in_words(shapes)
         self._workers = told.workers
         self._arguments: dict[str, Any] = {
             "dataset": items,
@@ -129,6 +143,31 @@ class Feed(lightning.LightningDataModule):
         """Return the loader; forked workers would inherit threads, so they are spawned."""
         context = "forkserver" if self._workers else None
         return DataLoader(**self._arguments, multiprocessing_context=context)
+
+
+def _shapes(files: Sequence[Path], stores: Sequence[CropStore]) -> Shapes | None:
+    if not files:
+        return None
+    shapes = shapes_of(stores, "train", [read_landmarks(path) for path in files])
+    if not shapes.n_given:
+        why = (
+            f"all {shapes.n_refused} that name one lie off its five points: they must be in pixels "
+            "of the upright frame, or of the crop where they name one by crop_id"
+            if shapes.n_refused
+            else "crop_id, or video_id and frame_index, must be those of crops.parquet"
+        )
+        names = ", ".join(map(str, files))
+        raise UsageError(f"no training crop has landmarks in {names}; {why}; or leave them out")
+    return shapes
+
+
+def _in_words(shapes: Shapes) -> str:
+    n_crops = len(shapes.n_points)
+    return (
+        f"landmarks: {shapes.n_given} of {n_crops} training crops have 68 or 81 points, the other "
+        f"{n_crops - shapes.n_given} go on with their five; refused, as they lie off the five "
+        f"points of the crop that they name: {shapes.n_refused}"
+    )
 
 
 def _one_thread(worker: int) -> None:  # noqa: ARG001

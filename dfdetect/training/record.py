@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dfdetect.data.crops import CropStore
-from dfdetect.errors import UsageError
+from dfdetect.data.training_items import Source
+from dfdetect.detectors.base import TRAINED_PARTS
+from dfdetect.errors import ContractError, UsageError
 from dfdetect.provenance import RunRecord, environment, sha256_file, sha256_value, written_whole
 from dfdetect.training.settings import FitSettings
+from dfdetect.types import REAL
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -18,8 +23,13 @@ STATE = "resume.safetensors"
 SETTINGS = "settings.json"
 
 # what may change between a kill and a resume: the machinery, the time limit, names of folders
-# (the crops themselves count by their hash), and the calibration, which every call fits anew
+# (crops and landmarks themselves count by their hash), and the calibration, which every call fits
+# anew
+FREE = ("run_dir", "crops", "landmarks")
 FREE_OF_TRAINER = ("workers", "threads", "max_minutes", "save_every", "logger")
+
+# what the names of landmark files begin with among the parents
+MARKS = "landmarks "
 
 Parents = tuple[tuple[str, str], ...]
 
@@ -29,6 +39,58 @@ def parents_of(stores: Sequence[CropStore]) -> Parents:
     return tuple(
         (store.folder.name, sha256_file(store.folder / "crops.parquet")) for store in stores
     )
+
+
+def landmark_parents(files: Sequence[Path]) -> Parents:
+    """Return the name and the SHA-256 of each file of landmarks.
+
+    Raises:
+        ContractError: One is missing.
+    """
+    for path in files:
+        if not path.is_file():
+            raise ContractError(f"{path} is missing; give landmarks=[…] .csv or .npz files")
+    return tuple((f"{MARKS}{path.name}", sha256_file(path)) for path in files)
+
+
+def blend_facts(blended_as: Sequence[tuple[str, int]], marks: Parents) -> dict[str, str]:
+    """Return what weights say of the blends that they learned from.
+
+    Args:
+        blended_as: What the blends are called, and of how many faces they were made.
+        marks: The `landmark_parents` of the run.
+
+    Example:
+        >>> blend_facts([("sbi", 90), ("sbi-5pt", 6)], (("landmarks a.csv", "0f" * 32),))
+        {'blends': 'sbi of 90 faces, sbi-5pt of 6 faces', 'landmarks': 'a.csv 0f0f0f0f0f0f'}
+    """
+    facts = {
+        "blends": ", ".join(f"{name} of {n} faces" for name, n in blended_as),
+        "landmarks": ", ".join(f"{name[len(MARKS) :]} {sha256[:12]}" for name, sha256 in marks),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def lesson_facts(stores: Sequence[CropStore], sources: Sequence[Source]) -> dict[str, str]:
+    """Return what weights say of whose faces they learned from, in words and for programs.
+
+    Fakes of a source that is blended throughout were never drawn, so they are not named.
+    """
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for source in sources:
+        if source.weight == 0:
+            continue
+        drawn = None if source.blend_share < 1 else REAL
+        for store in stores:
+            for row in store.videos.where(split="train", dataset=source.dataset, label=drawn):
+                kind = "genuine" if row.label == REAL else "manipulated"
+                counted[row.dataset, kind, row.method] += 1
+    totals: Counter[tuple[str, str]] = Counter()
+    for (dataset, kind, _), n in counted.items():
+        totals[dataset, kind] += n
+    told = ", ".join(f"{n} {kind} of {dataset}" for (dataset, kind), n in sorted(totals.items()))
+    parts = sorted({(dataset, method) for dataset, _, method in counted})
+    return {"trained_on": told, TRAINED_PARTS: json.dumps(parts)}
 
 
 def run_hash(settings: FitSettings, parents: Parents) -> str:
@@ -60,7 +122,7 @@ def require_same_run(settings: FitSettings, digest: str) -> None:
             for key in sorted(before.keys() & now.keys())
             if before[key] != now[key]
         ]
-        what = "; ".join(changed[:3]) or "other crops or another version's settings"
+        what = "; ".join(changed[:3]) or "other crops, landmarks or another version's settings"
         raise UsageError(
             f"{folder} holds a run with other settings ({what}); choose another run_dir, or delete "
             "that folder"
@@ -86,7 +148,7 @@ def _plain(settings: FitSettings) -> dict[str, Any]:
 
 def _fixed(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the weights: the settings without what may change on a resume."""
-    fixed = {key: value for key, value in plain.items() if key not in ("run_dir", "crops")}
+    fixed = {key: value for key, value in plain.items() if key not in FREE}
     for group, free in (("trainer", FREE_OF_TRAINER), ("validation", ("calibrate_on",))):
         fixed[group] = {key: value for key, value in plain[group].items() if key not in free}
     return fixed

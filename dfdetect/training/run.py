@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import warnings
-from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from dfdetect.training.module import DetectorModule
 from dfdetect.training.ranks import Ranks
 from dfdetect.training.record import (
     BEST,
+    blend_facts,
+    landmark_parents,
+    lesson_facts,
     parents_of,
     require_same_run,
     run_hash,
@@ -44,7 +47,6 @@ from dfdetect.training.validation import (
     live_detector,
     score_videos,
 )
-from dfdetect.types import REAL
 
 # set by what starts several processes: torchrun, SLURM
 LAUNCHED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")
@@ -67,7 +69,11 @@ class FitResult:
     not_calibrated: str
 
 
-def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
+def fit(
+    settings: FitSettings,
+    command: str = "dfdetect.fit",
+    tell: Callable[[str], None] | None = None,
+) -> FitResult:
     """Train a detector, or go on with a run that was interrupted.
 
     The weights with the highest mean video AUC over the datasets' val splits are kept as
@@ -78,6 +84,7 @@ def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
     Args:
         settings: Everything that decides what comes out.
         command: What the records say was run.
+        tell: Takes a line about the data, before training starts.
 
     Raises:
         UsageError: The settings cannot be met, or `run_dir` holds a run with other settings.
@@ -89,7 +96,8 @@ def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
         require_distinct(group)
     # people to calibrate on that training saw would make the detector look surer than it is
     require_no_leak(Videos.joined([store.videos for store in (*stores, *clips)]))
-    parents = parents_of(stores)
+    marks = landmark_parents(settings.landmarks)
+    parents = parents_of(stores) + marks
     digest = run_hash(settings, parents)
     require_same_run(settings, digest)
     if settings.trainer.threads:
@@ -105,12 +113,14 @@ def fit(settings: FitSettings, command: str = "dfdetect.fit") -> FitResult:
     feed = Feed(settings, stores, network.preprocess, network.needs, lambda: module.step, ranks)
     if ranks.is_first:
         write_record(settings, digest, parents, parents_of(clips), command)
+        if tell is not None and feed.about_landmarks:
+            tell(feed.about_landmarks)
     _run(trainer, module, feed)
     if keeper.best.step == 0:
         keeper.validate(device if ranks.n > 1 else "cpu")
-    not_calibrated = (
-        _calibrate(settings, stores, clips or stores, command) if ranks.is_first else ""
-    )
+    facts = {"command": command} | lesson_facts(stores, settings.sources)
+    facts |= blend_facts(feed.blended_as, marks)
+    not_calibrated = _calibrate(settings, clips or stores, facts) if ranks.is_first else ""
     ranks.wait()
     return FitResult(
         settings.run_dir / BEST,
@@ -176,10 +186,7 @@ def _run(trainer: lightning.Trainer, module: DetectorModule, feed: Feed) -> None
 
 
 def _calibrate(
-    settings: FitSettings,
-    stores: tuple[CropStore, ...],
-    clips: tuple[CropStore, ...],
-    command: str,
+    settings: FitSettings, clips: tuple[CropStore, ...], about: Mapping[str, str]
 ) -> str:
     """Fit the calibration to the kept weights and store it; return why that cannot be, or ''."""
     path = settings.run_dir / BEST
@@ -191,19 +198,7 @@ def _calibrate(
     except UsageError as error:
         # hours of training must not be lost to a validation split that is too small
         problem = str(error)
-    facts = dict(trained.header.provenance)
-    facts |= {"command": command, "trained_on": _trained_on(stores, settings)}
+    facts = {**dict(trained.header.provenance), **about}
     header = make_header(trained.network, trained=True, calibration=fitted, provenance=facts)
     save_checkpoint(path, trained.network, header, half=True)
     return problem
-
-
-def _trained_on(stores: tuple[CropStore, ...], settings: FitSettings) -> str:
-    used = {source.dataset for source in settings.sources}
-    counted = Counter(
-        (row.dataset, "genuine" if row.label == REAL else "manipulated")
-        for store in stores
-        for row in store.videos.where(split="train")
-        if row.dataset in used
-    )
-    return ", ".join(f"{n} {kind} of {dataset}" for (dataset, kind), n in sorted(counted.items()))

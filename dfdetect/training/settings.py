@@ -164,7 +164,11 @@ class ValidationSettings:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Everything that decides what comes out of a training run."""
+    """Everything that decides what comes out of a training run.
+
+    `landmarks` are files of 68 or 81 points of the crops (`dfdetect.data.landmarks`), by which
+    faces are blended and cut out; those that the files do not say anything of have their five.
+    """
 
     detector: DetectorSettings
     crops: tuple[Path, ...]
@@ -175,3 +179,12 @@ class FitSettings:
     validation: ValidationSettings
     seed: int
     run_dir: Path
+    landmarks: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse landmarks that the batched blend would leave unread."""
+        if self.landmarks and self.trainer.blend_on != "loader":
+            raise UsageError(
+                f"trainer.blend_on={self.trainer.blend_on} blends by five points only; set "
+                "trainer.blend_on=loader to blend by landmarks=[…]"
+            )

@@ -1,4 +1,7 @@
-"""The bundled detector's blends and crops come out bit for bit as on the day it was trained."""
+"""The bundled detector's blends, regions and draws are still those of the day it was trained.
+
+What a treatment then does to pixels is torchvision's by now, and was OpenCV's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdetect.data.augment import AugmentSettings, augment
+from dfdetect.data.augment import AugmentSettings, augment, draw_treatment
+from dfdetect.data.augment_settings import geometry_of
 from dfdetect.data.blend import CANONICAL_68, BlendSettings, five_of_68, self_blend
 from dfdetect.types import Image
 
@@ -16,7 +20,8 @@ from dfdetect.types import Image
 # the hashes below
 OPENCV = "d176a88e08b6ed26609f2449107bcb3cf02ddeee4aa7b3371d9c0d4539f583ab"
 BLENDS = "f434edc9946b2a10edf618c7678b1824e5144415b6cf74922fe00190f06bd568"
-CROPS = "c082cc122868c0d90bde2a3f30a4aaf4b148bbe8e6707184fff6d58b5f0911e1"
+REGIONS = "e00705450a67ad9f5ce299358d0610a53e8bb5c8818be67feeee1b2dd9da8c0e"
+DRAWS = "4933d83067be85b4675e314214842898f789913e17310c500b0c7439601414c5"
 SIDES = (96, 161, 256)
 
 
@@ -69,12 +74,35 @@ def test_fifty_blends_are_those_the_bundled_detector_was_trained_on() -> None:
     assert digest.hexdigest() == BLENDS
 
 
-def test_fifty_crops_are_those_the_bundled_detector_was_trained_on() -> None:
+def test_fifty_regions_are_those_the_bundled_detector_was_trained_on() -> None:
     _require_same_opencv()
     digest = hashlib.sha256()
+    told = geometry_of(AugmentSettings())
     for seed in range(50):
         size = (64, 112, 224)[seed % 3]
         crop = picture(seed, SIDES[seed % 3])
         rng = np.random.default_rng(seed)
-        digest.update(augment(crop, 1.6, size, rng, AugmentSettings()).tobytes())
-    assert digest.hexdigest() == CROPS
+        digest.update(augment(crop, 1.6, size, rng, told).tobytes())
+    assert digest.hexdigest() == REGIONS
+
+
+def test_fifty_treatments_are_those_the_bundled_detector_was_trained_on() -> None:
+    # what happens, how strongly and to whom; the pixels that come of it were OpenCV's then
+    digest = hashlib.sha256()
+    for seed in range(50):
+        drawn = draw_treatment(np.random.default_rng(seed), AugmentSettings())
+        deviation, noise = drawn.noise or (0.0, None)
+        numbers = [
+            drawn.scale,
+            *drawn.shift,
+            drawn.flip,
+            drawn.grey,
+            drawn.sigma or 0,
+            drawn.smaller or 0,
+            drawn.quality or 0,
+            deviation,
+            *(noise.generate_state(2).tolist() if noise else []),
+            *(drawn.colour.tolist() if drawn.colour is not None else []),
+        ]
+        digest.update(np.array(numbers, np.float64).tobytes())
+    assert digest.hexdigest() == DRAWS

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from dfdetect.data import degrade as single
 from dfdetect.data.augment import (
     NO_AUGMENT,
     AugmentSettings,
@@ -24,8 +23,6 @@ from dfdetect.data.augment import (
 )
 from dfdetect.data.augment_settings import geometry_of
 from dfdetect.data.crops import CropStore
-from dfdetect.data.degrade import down_and_up, recolour
-from dfdetect.data.degrade import jpeg as single_jpeg
 from dfdetect.data.training_items import Source, TrainingItems
 from dfdetect.detectors import create_detector
 from dfdetect.detectors.base import BatchNeeds, Preprocess
@@ -85,36 +82,32 @@ def nothing(**changes: Tensor) -> Degradations:
 # what happens to both halves after the blend
 
 
-STEPS: list[tuple[dict[str, Tensor], Callable[[Image], NDArray[Any]], float]] = [
-    ({"sigma": torch.tensor([1.2])}, lambda one: cv2.GaussianBlur(one, (0, 0), 1.2), 0.1),
-    ({"smaller": torch.tensor([0.45])}, lambda one: down_and_up(one, 0.45), 0.3),
+COLOUR, SHIFT = (0.1, -0.2, 0.15), (9.0, -4.5, 1.2)
+STEPS: list[tuple[dict[str, Tensor], Callable[[Tensor], Tensor], float]] = [
+    ({"sigma": torch.tensor([1.2])}, lambda one: single.blur(one, 1.2), 0.01),
+    ({"sigma": torch.tensor([0.5])}, lambda one: single.blur(one, 0.5), 0.01),
+    ({"smaller": torch.tensor([0.45])}, lambda one: single.down_and_up(one, 0.45), 0.3),
+    ({"colour": torch.tensor([COLOUR])}, lambda one: single.recolour(one, COLOUR), 0.01),
     (
-        {"colour": torch.tensor([[0.1, -0.2, 0.15]])},
-        lambda one: recolour(one, np.array([0.1, -0.2, 0.15])),
+        {"rgb_shift": torch.tensor([SHIFT])},
+        lambda one: single.shift_channels(one, np.array(SHIFT)),
         0.01,
     ),
-    (
-        {"grey": torch.tensor([True])},
-        lambda one: cv2.cvtColor(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
-        0.01,
-    ),
-    ({"quality": torch.tensor([40.0])}, lambda one: single_jpeg(one, 40), 0.7),
-    ({"quality": torch.tensor([90.0])}, lambda one: single_jpeg(one, 90), 0.7),
+    ({"grey": torch.tensor([True])}, single.grey, 0.01),
+    ({"quality": torch.tensor([40.0])}, lambda one: single.jpeg(one, 40), 0.7),
+    ({"quality": torch.tensor([90.0])}, lambda one: single.jpeg(one, 90), 0.7),
 ]
 
 
-@pytest.mark.parametrize(("changes", "single", "tolerance"), STEPS)
+@pytest.mark.parametrize(("changes", "step", "tolerance"), STEPS)
 def test_a_step_does_what_it_does_to_single_pictures(
-    face: Image,
-    changes: dict[str, Tensor],
-    single: Callable[[Image], NDArray[Any]],
-    tolerance: float,
+    face: Image, changes: dict[str, Tensor], step: Callable[[Tensor], Tensor], tolerance: float
 ) -> None:
-    pixels = torch.from_numpy(face).permute(2, 0, 1)[None, None].to(torch.float32)
-    found = degrade(pixels, nothing(**changes))[0, 0].permute(1, 2, 0).numpy()
-    wanted = np.asarray(single(face)).astype(float)
-    assert np.abs(found - wanted).mean() < tolerance
-    assert np.abs(wanted - face).mean() > 2 * tolerance
+    pixels = torch.from_numpy(face).permute(2, 0, 1)[None]
+    found = degrade(pixels[None].to(torch.float32), nothing(**changes))[0]
+    wanted = step(pixels).to(torch.float32)
+    assert float((found - wanted).abs().mean()) < tolerance
+    assert float((wanted - pixels).abs().mean()) > 2 * tolerance
 
 
 def test_no_step_changes_nothing(face: Image) -> None:
@@ -126,7 +119,8 @@ def test_jpeg_takes_any_size(face: Image) -> None:
     odd = np.ascontiguousarray(face[:53, :71])
     pixels = torch.from_numpy(odd).permute(2, 0, 1)[None, None].to(torch.float32)
     found = jpeg(pixels, torch.tensor([75.0]))[0, 0].permute(1, 2, 0).numpy()
-    assert np.abs(found - single_jpeg(odd, 75)).mean() < 0.8
+    _, coded = cv2.imencode(".jpg", odd[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])
+    assert np.abs(found - cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB)).mean() < 0.8
 
 
 def test_steps_happen_as_often_and_as_strongly_as_in_the_loader() -> None:

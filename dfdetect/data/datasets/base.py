@@ -9,21 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
+from dfdetect.data.videos import ORIGINAL as ORIGINAL
+from dfdetect.data.videos import SPLITS as SPLITS
+from dfdetect.data.videos import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.registry import Registry
 from dfdetect.types import FAKE, REAL
 
-ORIGINAL = "original"
-"""The method of every genuine video."""
-
-SPLITS = ("train", "val", "test")
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-        *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-    }
-)
 # HEIC cannot be read yet; it is listed so that it is counted and not passed over
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
