@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -202,6 +202,17 @@ class CropStore:
             members = self.videos.where(split=split).column("video_id")
             chosen = pc.and_(chosen, pc.is_in(self.crops.column("video_id"), members))
         return self.crops.take(np.asarray(chosen, dtype=bool))
+
+    def without(self, dataset: str, method: str) -> CropStore:
+        """Return the store as if the videos of one method of a dataset were not in it."""
+        videos = self.videos
+        gone = pc.and_(
+            pc.equal(videos.column("dataset"), dataset), pc.equal(videos.column("method"), method)
+        )
+        kept = videos.take(~np.asarray(gone, dtype=bool))
+        known = pc.is_in(self.crops.column("video_id"), kept.column("video_id").combine_chunks())
+        crops = self.crops.take(np.asarray(known, dtype=bool))
+        return replace(self, crops=crops, videos=kept)
 
     def image(self, crop: CropRow) -> Image:
         """Read one crop, RGB uint8, `size` × `size` of the crop policy.

@@ -47,6 +47,7 @@ from dfdetect.training.validation import (
     live_detector,
     score_videos,
 )
+from dfdetect.types import FAKE
 
 # set by what starts several processes: torchrun, SLURM
 LAUNCHED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")
@@ -90,8 +91,7 @@ def fit(
         UsageError: The settings cannot be met, or `run_dir` holds a run with other settings.
         ContractError: A crop store or the state to resume from is damaged, or splits leak.
     """
-    stores = tuple(CropStore.open(folder) for folder in settings.crops)
-    clips = tuple(CropStore.open(folder) for folder in settings.validation.calibrate_on)
+    stores, clips = _stores(settings)
     for group in (stores, clips):
         require_distinct(group)
     # people to calibrate on that training saw would make the detector look surer than it is
@@ -130,6 +130,29 @@ def fit(
         keeper.has_finished,
         not_calibrated,
     )
+
+
+def _stores(settings: FitSettings) -> tuple[tuple[CropStore, ...], tuple[CropStore, ...]]:
+    """Open the stores to train on and to calibrate on.
+
+    What is left out is there for nothing: neither training, selection nor calibration sees it.
+    """
+    stores, clips = (
+        tuple(CropStore.open(folder) for folder in folders)
+        for folders in (settings.crops, settings.validation.calibrate_on)
+    )
+    known = {
+        f"{row.dataset}/{row.method}" for store in stores for row in store.videos.where(label=FAKE)
+    }
+    for part in settings.leave_out:
+        if part not in known:
+            raise UsageError(
+                f"leave_out names {part!r}, which the crops do not have; choose of "
+                f"{', '.join(sorted(known)) or 'no forgeries at all'}"
+            )
+        names = part.split("/", 1)
+        stores, clips = (tuple(store.without(*names) for store in some) for some in (stores, clips))
+    return stores, clips
 
 
 def _trainer(settings: FitSettings, keeper: Keeper) -> lightning.Trainer:

@@ -168,6 +168,8 @@ class FitSettings:
 
     `landmarks` are files of 68 or 81 points of the crops (`dfdetect.data.landmarks`), by which
     faces are blended and cut out; those that the files do not say anything of have their five.
+    `leave_out` names fakes that neither training nor selection may see, as dataset/method
+    (`ffpp/FaceSwap`): measured on them, a detector shows what it makes of an unknown method.
     """
 
     detector: DetectorSettings
@@ -180,6 +182,7 @@ class FitSettings:
     seed: int
     run_dir: Path
     landmarks: tuple[Path, ...] = ()
+    leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse landmarks that the batched blend would leave unread."""
