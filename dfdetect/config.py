@@ -25,6 +25,11 @@ from omegaconf.errors import MissingMandatoryValue
 from dfdetect.data.engines import EngineSettings
 from dfdetect.data.splits import SplitRule
 from dfdetect.errors import UsageError
+from dfdetect.evaluation.benchmark import BenchmarkSettings
+from dfdetect.evaluation.compare import CompareSettings
+from dfdetect.evaluation.protocols import Protocol
+from dfdetect.evaluation.robustness_settings import RobustnessSettings
+from dfdetect.evaluation.score_columns import ColumnMap
 from dfdetect.export import Int8Settings
 from dfdetect.media import FrameSampler
 from dfdetect.training.settings import FitSettings
@@ -112,14 +117,81 @@ class ExtractSettings:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """`dfdetect evaluate`: a checkpoint and crop stores in, scores and results out."""
+    """`dfdetect evaluate`: a detector and crop stores, or somebody's scores, in; results out.
+
+    `checkpoint` and `crops` are scored; or else `scores` is a file of scores that are there
+    already, `manifest` the videos they are of, and `columns`, `polarity` and `labels` say how to
+    read it (`imported_scores`). `name` is what tables call the detector, `trained_on` lists what
+    it learned from (`ffpp/original`, `ffpp/Deepfakes`) where its checkpoint does not say.
+    """
 
     checkpoint: Path | None
     crops: tuple[Path, ...]
-    split: str
+    scores: Path | None
+    manifest: Path | None
+    columns: ColumnMap
+    polarity: str
+    labels: str
+    name: str | None
+    trained_on: tuple[str, ...]
+    split: str | None
+    protocol: Protocol
     out: Path
     n_bootstrap: int
     seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse two kinds of input at once, half of one, and none."""
+        if bool(self.crops) == (self.scores is not None):
+            raise UsageError(
+                "give either crops=[FOLDER] to score them, or scores=FILE manifest=FILE to measure "
+                "scores that are there already"
+            )
+        if (self.scores is None) != (self.manifest is None):
+            raise UsageError("scores=FILE and manifest=FILE go together")
+        for part in self.trained_on:
+            if part.count("/") != 1:
+                raise UsageError(
+                    f"trained_on={part} is not DATASET/METHOD, such as ffpp/Deepfakes or "
+                    "ffpp/original"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingSettings:
+    """How a number is read from scores, as in `dfdetect.evaluation.reading.Reading`."""
+
+    metric: str
+    unit: str
+    aggregate: str
+    video_rule: str
+    min_faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnoseSettings:
+    """`dfdetect evaluate diagnose`: two results folders, or one and a published number.
+
+    `runs` are folders of `dfdetect evaluate`; `published` is a name of the registry, such as
+    `deepfakebench-table2/xception/celebdf_v2`. `reading` says how our number is read.
+    """
+
+    runs: tuple[Path, ...]
+    published: str | None
+    dataset: str | None
+    method: str | None
+    reading: ReadingSettings
+    out: Path | None
+    n_bootstrap: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse anything but two sides."""
+        if len(self.runs) + (self.published is not None) != 2 or not self.runs:
+            raise UsageError(
+                "a diagnosis needs two sides: dfdetect evaluate diagnose OURS THEIRS, or "
+                "dfdetect evaluate diagnose OURS published=TABLE/DETECTOR/COLUMN"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +231,10 @@ SETTINGS: Mapping[str, type] = {
     "extract": ExtractSettings,
     "train": FitSettings,
     "evaluate": EvaluateSettings,
+    "diagnose": DiagnoseSettings,
+    "benchmark": BenchmarkSettings,
+    "compare": CompareSettings,
+    "robustness": RobustnessSettings,
     "export": ExportSettings,
 }
 

@@ -1,6 +1,7 @@
 """Errors that a user can act on; each carries the exit code of the command line.
 
-Exit codes: 0 analysed, 1 altered or faulty, 2 usage, 3 inconclusive, 4 no face, 5 unreadable.
+Exit codes: 0 analysed, 1 altered or faulty, 2 usage, 3 inconclusive, 4 no face, 5 unreadable,
+6 too few videos with a score.
 """
 
 from __future__ import annotations
@@ -44,3 +45,9 @@ class FaultyCopy(DfdetectError):
     """A copy of a dataset was verified, and something about it is wrong."""
 
     exit_code = 1
+
+
+class LowCoverage(DfdetectError):
+    """Fewer videos have a score than the protocol asks for; what there is has been measured."""
+
+    exit_code = 6

@@ -27,6 +27,10 @@ GIVEN = {
     "extract": ["manifest=m.parquet", "out=o"],
     "train": ["crops=[a,b]", "run_dir=r", "sources=[{dataset: d, weight: 1, blend_share: 0}]"],
     "evaluate": ["crops=[a]"],
+    "diagnose": ["runs=[a,b]"],
+    "benchmark": ["runs=[a]"],
+    "compare": ["runs=[a,b]"],
+    "robustness": ["manifest=m.parquet", "data_root=d"],
     "export": ["checkpoint=c.safetensors", "out=o.onnx"],
 }
 GROUPS = {
@@ -42,6 +46,8 @@ GROUPS = {
     "validation": "train",
     "experiment": "train",
     "debug": "train",
+    "protocol": "evaluate",
+    "design": "benchmark",
 }
 OPTIONS = [
     (verb, group, path.stem)
@@ -58,7 +64,7 @@ def composed(verb: str, *overrides: str) -> DictConfig:
 
 def test_every_folder_of_configs_is_covered() -> None:
     folders = {path.name for path in config_dir().iterdir() if path.is_dir()}
-    assert folders - {"hydra", "paths"} == set(GROUPS)
+    assert folders - {"hydra", "paths", "laundering"} == set(GROUPS)
     assert {path.stem for path in config_dir().glob("*.yaml")} == set(SETTINGS)
 
 

@@ -23,15 +23,29 @@ LAB_VERBS = {
     "index": "list a dataset's videos in a manifest",
     "extract": "cut the faces out of a manifest's videos",
     "train": "train a detector on extracted faces",
-    "evaluate": "measure a detector on extracted faces",
+    "evaluate": "measure a detector on extracted faces, or anybody's scores",
+    "benchmark": "tables, figures and a page from several evaluations",
     "export": "write a detector as ONNX and check that it agrees",
 }
+# second words of lab verbs, and what each does
+SECOND_WORDS = {
+    "evaluate": {"diagnose": "say what makes a number differ from another"},
+    "benchmark": {
+        "compare": "test whether detectors differ on the same videos",
+        "robustness": "measure what platforms and editing make of a detector",
+    },
+}
+_TAKE_RUNS = ("diagnose", "compare")
 # what a user who tried flags should have typed
 LAB_EXAMPLES = {
     "index": ("dataset=folder", "data_root=/path/to/folder", "out=mine.parquet"),
     "extract": ("manifest=mine.parquet", "data_root=/path/to/folder", "out=mine"),
     "train": ("trainer.steps=3",),
     "evaluate": ("crops=[mine]", "split=test"),
+    "diagnose": ("ours", "theirs"),
+    "benchmark": ("runs=[results/a,results/b]", "out=table"),
+    "compare": ("results/a", "results/b", "out=compared"),
+    "robustness": ("manifest=mine.parquet", "data_root=/path/to/folder", "out=mine"),
     "export": ("checkpoint=mine.safetensors", "out=mine.onnx"),
 }
 # flags that Hydra itself understands, and whether a value follows
@@ -97,6 +111,40 @@ def refuse_overrides(verb: str, words: Sequence[str], parser: ArgumentParser) ->
     return f"{verb} takes flags: {_line(verb, *right)}"
 
 
+def lab_verb(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return which lab task is meant, and its words in its own dialect.
+
+    Two tasks are named by a second word; those that take results folders take them bare.
+
+    Example:
+        >>> lab_verb("benchmark", ["compare", "a", "my b", "out=c"])
+        ('compare', ["runs=['a','my b']", 'out=c'])
+        >>> lab_verb("evaluate", ["crops=[a]"])
+        ('evaluate', ['crops=[a]'])
+    """
+    if not words or words[0] not in SECOND_WORDS.get(verb, ()):
+        return verb, list(words)
+    task, rest = words[0], list(words[1:])
+    bare = [word for word in rest if "=" not in word and not word.startswith(("-", "~"))]
+    if task not in _TAKE_RUNS or not bare or any(word in _HYDRA_FLAGS for word in rest):
+        return task, rest
+    quoted = ",".join("'" + word.replace("'", "\\'") + "'" for word in bare)
+    return task, [f"runs=[{quoted}]", *(word for word in rest if word not in bare)]
+
+
+def spoken(task: str) -> tuple[str, ...]:
+    """Return the words after `dfdetect` that name a lab task.
+
+    Example:
+        >>> spoken("compare"), spoken("train")
+        (('benchmark', 'compare'), ('train',))
+    """
+    for verb, seconds in SECOND_WORDS.items():
+        if task in seconds:
+            return verb, task
+    return (task,)
+
+
 def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
     """Return the right line where a lab verb was given flags or bare words; None otherwise.
 
@@ -130,7 +178,8 @@ def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
             wrong = True
     if not wrong:
         return None
-    return f"{verb} takes key=value: {_line(verb, *(right if understood else LAB_EXAMPLES[verb]))}"
+    example = right if understood else LAB_EXAMPLES[verb]
+    return f"{' '.join(spoken(verb))} takes key=value: {_line(*spoken(verb), *example)}"
 
 
 def as_overrides(verb: str, words: Sequence[str]) -> list[str]:

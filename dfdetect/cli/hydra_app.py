@@ -18,8 +18,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dfdetect.cli import lab
-from dfdetect.cli.dialect import as_overrides
+from dfdetect.cli import lab, measuring
+from dfdetect.cli.dialect import as_overrides, spoken
 from dfdetect.cli.terminal import note
 from dfdetect.config import SETTINGS, config_dir, register_schemas, settings_from
 
@@ -27,7 +27,11 @@ TASKS: dict[str, Callable[[Any, str], float | None]] = {
     "index": lab.index,
     "extract": lab.extract,
     "train": lab.train,
-    "evaluate": lab.evaluate,
+    "evaluate": measuring.evaluate,
+    "diagnose": measuring.diagnose,
+    "benchmark": measuring.benchmark,
+    "compare": measuring.compare,
+    "robustness": measuring.robustness,
     "export": lab.export,
 }
 SWEEP = ("-m", "--multirun")
@@ -54,7 +58,7 @@ def run(verb: str, overrides: list[str]) -> int:
             return None
 
     program = sys.argv
-    sys.argv = [f"dfdetect {verb}", *map(parsable, overrides)]
+    sys.argv = [f"dfdetect {' '.join(spoken(verb))}", *map(parsable, overrides)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(task)()
     except SystemExit as stop:
@@ -96,14 +100,14 @@ def _own_folder(settings: Any, verb: str, overrides: Sequence[str]) -> tuple[Any
     """
     hydra_config = HydraConfig.get()
     if hydra_config.mode != RunMode.MULTIRUN:
-        return settings, shlex.join(["dfdetect", verb, *overrides])
+        return settings, shlex.join(["dfdetect", *spoken(verb), *overrides])
     name, own = lab.in_subfolder(settings, Path(f"job-{hydra_config.job.num:03d}"))
     flags = [word for word in overrides if word not in SWEEP and not _is_override(word)]
     chosen = [
         word for word in hydra_config.overrides.task if word.lstrip("+").partition("=")[0] != name
     ]
     words = [*flags, *chosen, f"{name}={getattr(own, name)}"]
-    return own, shlex.join(["dfdetect", verb, *words])
+    return own, shlex.join(["dfdetect", *spoken(verb), *words])
 
 
 def _is_override(word: str) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dfdetect.cli.terminal import extraction_bar, progress_bar, say, say_table
-from dfdetect.config import EvaluateSettings, ExportSettings, ExtractSettings, IndexSettings
+from dfdetect.cli.terminal import extraction_bar, progress_bar, say, say_lines, say_table
+from dfdetect.config import ExportSettings, ExtractSettings, IndexSettings
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import DatasetAdapter, DatasetInfo, create_dataset
 from dfdetect.data.engines import create_engine
@@ -91,7 +91,7 @@ def _verify(settings: IndexSettings, dataset: DatasetAdapter) -> None:
     )  # fmt: skip
     if report.findings:
         say_table(("finding", "path", "detail"), _shown(report))
-    _say_lines(report.remarks)
+    say_lines(report.remarks)
     say(f"all findings: {written}")
     if report.findings:
         raise FaultyCopy(f"{report.sentence()}; see {written}")
@@ -236,7 +236,7 @@ def train(settings: FitSettings, command: str) -> float:
     """
     from dfdetect.training import fit
 
-    result = fit(settings, command)
+    result = fit(settings, command, tell=note)
     if not result.finished:
         say(f"stopped after {result.n_steps} of {settings.trainer.steps} steps; run again to go on")
     where = f"selected on {settings.validation.split}: step {result.best_step}"
@@ -245,27 +245,6 @@ def train(settings: FitSettings, command: str) -> float:
         say(f"not calibrated: {result.not_calibrated}")
     say(f"checkpoint: {result.checkpoint}")
     return result.best_auc
-
-
-def evaluate(settings: EvaluateSettings, command: str) -> None:
-    """Measure a detector on crop stores and print the headline rows of the results."""
-    from dfdetect.detectors.checkpoint import load_detector
-    from dfdetect.evaluation import evaluate as measure
-
-    detector = load_detector(settings.checkpoint)
-    with progress_bar(f"Scoring {settings.split}") as progress:
-        result = measure(
-            [CropStore.open(folder) for folder in settings.crops],
-            detector,
-            settings.split,
-            out=settings.out,
-            n_bootstrap=settings.n_bootstrap,
-            seed=settings.seed,
-            command=command,
-            progress=progress,
-        )
-    _say_lines(result.headline())
-    say(f"scores, results and their hashes: {settings.out}")
 
 
 def export(settings: ExportSettings, command: str) -> None:
@@ -305,7 +284,7 @@ def export(settings: ExportSettings, command: str) -> None:
         title=f"{settings.out.name}: {record.detector} as {settings.format}",
         compared=record.summary(),
     )
-    _say_lines(record.headline())
+    say_lines(record.headline())
     say(f"file: {settings.out}; beside it its figures (.parity.json, .parity.md) and .card.md")
 
 
@@ -334,8 +313,3 @@ def in_subfolder(settings: S, folder: Path) -> tuple[str, S]:
     out: Path = getattr(settings, name)
     moved = out / folder if not out.suffix else out.parent / folder / out.name
     return name, dataclasses.replace(settings, **{name: moved})  # type: ignore[type-var]
-
-
-def _say_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        say(line)

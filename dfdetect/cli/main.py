@@ -1,7 +1,7 @@
 """The command `dfdetect`: find the verb, answer the wrong dialect, keep the exit codes.
 
 Exit codes: 0 analysed, 1 a fault in dfdetect itself, 2 usage, 3 inconclusive, 4 no face,
-5 unreadable, 130 interrupted.
+5 unreadable, 6 too few videos with a score, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -120,17 +120,22 @@ def _run_people_verb(verb: str, words: Sequence[str], debug: bool) -> int:
 
 
 def _run_lab_verb(verb: str, words: Sequence[str]) -> int:
-    if answer := dialect.refuse_flags(verb, words):
+    task, rest = dialect.lab_verb(verb, words)
+    if answer := dialect.refuse_flags(task, rest):
         raise UsageError(answer)
     # Hydra is for lab verbs only; people verbs must start without it
     from dfdetect.cli import hydra_app
 
-    return hydra_app.run(verb, list(words))
+    return hydra_app.run(task, rest)
 
 
 def _help() -> str:
     people = "\n".join(f"  {verb:10}{what}" for verb, what in dialect.PEOPLE_VERBS.items())
-    lab = "\n".join(f"  {verb:10}{what}" for verb, what in dialect.LAB_VERBS.items())
+    lab = "\n".join(
+        f"  {verb:10}{what}" + "".join(f"\n    {second}: {does}" for second, does in more.items())
+        for verb, what in dialect.LAB_VERBS.items()
+        for more in [dialect.SECOND_WORDS.get(verb, {})]
+    )
     return f"""usage: dfdetect VERB …
 
 Verbs that take flags (dfdetect predict clip.mp4 --out report):
@@ -140,5 +145,5 @@ Verbs that take key=value (dfdetect train {dialect.LAB_EXAMPLES["train"][0]}):
 {lab}
 
 dfdetect VERB --help says more. Nothing is uploaded: predict and demo run with the network off.
-Exit codes: 0 analysed, 2 usage, 3 inconclusive, 4 no face, 5 unreadable.
+Exit codes: 0 analysed, 2 usage, 3 inconclusive, 4 no face, 5 unreadable, 6 too few videos scored.
 """

@@ -43,6 +43,12 @@ def say(line: str) -> None:
     sys.stdout.write(printable(line) + "\n")
 
 
+def say_lines(lines: Iterable[str]) -> None:
+    """Write lines of the result to stdout."""
+    for line in lines:
+        say(line)
+
+
 def say_table(header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
     """Write a table to stdout, numbers to the right.
 

@@ -52,12 +52,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The videos of a dataset, sorted by video id, and those that could not be read."""
+    """The videos of a dataset, sorted by video id, and those that could not be read.
+
+    `split_rule` names the strategy that divided them (`SplitRule`), '' where nothing did.
+    """
 
     rows: Videos
     config_hash: str
     parents: tuple[tuple[str, str], ...] = ()
     problems: tuple[Problem, ...] = ()
+    split_rule: str = ""
 
     @property
     def n_skipped(self) -> dict[str, int]:
@@ -81,7 +85,8 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write `manifest.parquet`, whole or not at all."""
         problems = [dataclasses.asdict(problem) for problem in self.problems]
-        header = TableHeader(self.config_hash, self.parents, (("problems", problems),))
+        facts = (("problems", problems), ("split_rule", self.split_rule))
+        header = TableHeader(self.config_hash, self.parents, facts)
         write_table(path, self.rows.table, MANIFEST, header)
 
     @classmethod
@@ -95,7 +100,8 @@ class Manifest:
         rows = Videos(table)
         _require_unique(str(path), rows.column("video_id"))
         problems = tuple(Problem(**problem) for problem in header.fact("problems", []))
-        return cls(rows, header.config_hash, header.parents, problems)
+        rule = header.fact("split_rule", "")
+        return cls(rows, header.config_hash, header.parents, problems, rule)
 
 
 def build_manifest(
@@ -124,7 +130,9 @@ def build_manifest(
     assigned = assign_splits(manifest.rows, split)
     require_no_leak(assigned)
     config = {"dataset": _describe(dataset), "split": split, "limits": limits}
-    return dataclasses.replace(manifest, rows=assigned, config_hash=sha256_value(config))
+    return dataclasses.replace(
+        manifest, rows=assigned, config_hash=sha256_value(config), split_rule=split.strategy
+    )
 
 
 def survey(

@@ -1,21 +1,5 @@
-"""A trained detector and a crop store → scores and a table of results, with their hashes."""
+"""Scores of a detector, or of anybody's → tables of results with intervals, definitions and hashes.
 
-from __future__ import annotations
-
-from dfdetect.evaluation.evaluate import evaluate
-from dfdetect.evaluation.results import (
-    EvaluationResult,
-    ResultRow,
-    read_results,
-    read_scores,
-    write_results,
-)
-
-__all__ = [
-    "EvaluationResult",
-    "ResultRow",
-    "evaluate",
-    "read_results",
-    "read_scores",
-    "write_results",
-]
+The modules are imported one by one where they are needed: measuring scores that are on disk loads
+no network.
+"""

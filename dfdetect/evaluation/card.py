@@ -26,12 +26,16 @@ BANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One evaluation: its rows, the command that made it, its seed and the hashes it rests on."""
+    """One evaluation: its rows, the command that made it, its seed and the hashes it rests on.
+
+    `split` names whose videos were measured.
+    """
 
     rows: tuple[ResultRow, ...]
     command: str
     seed: int | None
     parents: tuple[tuple[str, str], ...]
+    split: str
 
 
 def read_measurement(folder: Path) -> Measurement:
@@ -40,11 +44,12 @@ def read_measurement(folder: Path) -> Measurement:
     Raises:
         ContractError: A file is missing or of another contract.
     """
-    rows, _ = read_results(folder / "results.parquet")
+    rows, header = read_results(folder / "results.parquet")
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         parents = tuple((role, digest) for role, digest in record["parents"])
-        return Measurement(rows, record["command"], record["seed"], parents)
+        split = str(header.fact("settings", {})["split"])
+        return Measurement(rows, record["command"], record["seed"], parents, split)
     except (OSError, ValueError, KeyError) as error:
         raise ContractError(
             f"{folder / 'run.json'} does not say how the results were made "
@@ -57,7 +62,7 @@ def headline(measurements: Sequence[Measurement]) -> tuple[tuple[str, str], ...]
     return tuple(
         (
             f"measured_{row.dataset}",
-            f"{row.protocol} split, AUC by video {_with_interval(row)}, "
+            f"{measurement.split} split, AUC by video {_with_interval(row)}, "
             f"{row.n_real} genuine and {row.n_fake} manipulated",
         )
         for measurement in measurements

@@ -2,205 +2,232 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdetect.data.shards import OK, CropRow
-from dfdetect.data.videos import ManifestRow
-from dfdetect.evaluation.results import ALL, ResultRow
-from dfdetect.scoring import metrics
-from dfdetect.scoring.aggregate import VideoScore, sigmoid, track_scores
-from dfdetect.scoring.calibrate import log_likelihood_ratio
-from dfdetect.types import FAKE, REAL, Calibration, FaceScore
+from dfdetect.data.videos import Videos
+from dfdetect.evaluation.parts import Part, parts_of
+from dfdetect.evaluation.results import CLEAN, ResultRow
+from dfdetect.evaluation.runs import MIXED, UNKNOWN, TrainedOn
+from dfdetect.scoring import counted
+from dfdetect.scoring.aggregate import sigmoid
+from dfdetect.scoring.bootstrap import Sample, replicates
+from dfdetect.scoring.counted import Counted, ScoreCounts
+from dfdetect.scoring.units import UnitScores
+from dfdetect.types import FAKE, REAL, Calibration
 
 LEVEL = 0.95
-FRAME, CLIP = "frame", "clip"
 
 # logits, not probabilities: far ones would be rounded to ties
-RANKING: Mapping[str, metrics.Metric] = {
-    "auc": metrics.roc_auc,
-    "eer": metrics.eer,
-    "eer_nearest": metrics.eer_nearest,
-    "ap": metrics.average_precision,
-    "pauc_fpr10": partial(metrics.partial_auc, max_fpr=0.10),
-    "tpr_at_fpr1": partial(metrics.tpr_at_fpr, max_fpr=0.01),
-    "tpr_at_fpr5": partial(metrics.tpr_at_fpr, max_fpr=0.05),
-    "tpr_at_fpr10": partial(metrics.tpr_at_fpr, max_fpr=0.10),
+RANKING: Mapping[str, Counted] = {
+    "auc": counted.roc_auc,
+    "eer": counted.eer,
+    "eer_nearest": counted.eer_nearest,
+    "ap": counted.average_precision,
+    "pauc_fpr10": partial(counted.partial_auc, max_fpr=0.10),
+    "tpr_at_fpr0_1": partial(counted.tpr_at_fpr, max_fpr=0.001),
+    "tpr_at_fpr1": partial(counted.tpr_at_fpr, max_fpr=0.01),
+    "tpr_at_fpr5": partial(counted.tpr_at_fpr, max_fpr=0.05),
+    "tpr_at_fpr10": partial(counted.tpr_at_fpr, max_fpr=0.10),
 }
-OF_PROBABILITY: Mapping[str, metrics.Metric] = {
-    "accuracy": metrics.accuracy,
-    "balanced_accuracy": metrics.balanced_accuracy,
-    "log_loss": metrics.log_loss,
-    "brier": metrics.brier,
-    "ece": metrics.ece,
+OF_PROBABILITY: Mapping[str, Counted] = {
+    "accuracy": counted.accuracy,
+    "balanced_accuracy": counted.balanced_accuracy,
+    "log_loss": counted.log_loss,
+    "brier": counted.brier,
+    "ece": counted.ece,
 }
-OF_LOG_LR: Mapping[str, metrics.Metric] = {
-    "cllr": metrics.cllr,
-    "balanced_accuracy_lr1": partial(metrics.balanced_accuracy, threshold=0.0),
+OF_LOG_LR: Mapping[str, Counted] = {
+    "cllr": counted.cllr,
+    "balanced_accuracy_lr1": partial(counted.balanced_accuracy, threshold=0.0),
+}
+# of what a logit exceeds the plan's threshold by
+AT_THRESHOLD: Mapping[str, Counted] = {
+    "accuracy_val": partial(counted.accuracy, threshold=0.0),
+    "balanced_accuracy_val": partial(counted.balanced_accuracy, threshold=0.0),
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What is measured by one unit: a video id and a logit an item; `skipped` are video ids too.
-
-    `skipped` names the video of every item that had no usable face.
-    """
-
-    unit: str
-    video_ids: tuple[str, ...]
-    logits: tuple[float, ...]
-    skipped: tuple[str, ...]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurePlan:
-    """How to measure: names for the rows, the calibration for LR metrics, and the bootstrap."""
+    """How to measure.
+
+    Attributes:
+        detector: Its name in the rows.
+        protocol: Its name in the rows.
+        calibration: What metrics of likelihood ratios need; None leaves them out.
+        threshold: The logit above which it says fake, chosen on validation data; None leaves the
+            accuracies at it out.
+        n_bootstrap: Resamples; 0 gives no intervals.
+        seed: Of the resampling.
+        condition: What was done to the clips before faces were looked for.
+        trained_on: What the detector learned from; None where nobody says.
+        ranked_only: Scores are no logits, so that metrics of probabilities have no meaning.
+    """
 
     detector: str
     protocol: str
     calibration: Calibration | None
+    threshold: float | None
     n_bootstrap: int
     seed: int
-
-
-def gather_samples(
-    scores: Sequence[FaceScore],
-    videos_scored: Sequence[VideoScore],
-    rows: Sequence[CropRow],
-    video_ids: Collection[str],
-    aggregate: str,
-    unit: str = FRAME,
-) -> tuple[Samples, ...]:
-    """Return the samples by frame (or clip), track and video, and what each of them lost.
-
-    Args:
-        scores: One a usable face, or a clip of them.
-        videos_scored: One a video with a score.
-        rows: All rows of the crop stores for these videos, usable or not.
-        video_ids: All videos of the split.
-        aggregate: How faces become a track.
-        unit: What one score is of, `FRAME` or `CLIP`; every track without a clip is one lost.
-    """
-    by_video: dict[str, list[FaceScore]] = defaultdict(list)
-    for face in scores:
-        by_video[face.video_id].append(face)
-    tracks = [
-        (video_id, track)
-        for video_id, faces in by_video.items()
-        for track in track_scores(faces, aggregate)
-    ]
-    usable = {(face.video_id, face.track_id) for face in scores}
-    seen = {(row.video_id, row.track_id) for row in rows if row.track_id >= 0}
-    unscored = tuple(video_id for video_id, _ in sorted(seen - usable))
-    unusable = tuple(row.video_id for row in rows if row.status != OK)
-    return (
-        Samples(
-            unit,
-            tuple(face.video_id for face in scores),
-            tuple(face.logit for face in scores),
-            unusable if unit == FRAME else unscored,
-        ),
-        Samples(
-            "track",
-            tuple(video_id for video_id, _ in tracks),
-            tuple(track.logit for _, track in tracks),
-            unscored,
-        ),
-        Samples(
-            "video",
-            tuple(video.video_id for video in videos_scored),
-            tuple(video.logit for video in videos_scored),
-            tuple(sorted(set(video_ids) - by_video.keys())),
-        ),
-    )
+    condition: str = CLEAN
+    trained_on: TrainedOn | None = None
+    ranked_only: bool = False
 
 
 def measure(
-    samples: Sequence[Samples], videos: Mapping[str, ManifestRow], plan: MeasurePlan
+    units: Sequence[UnitScores], videos: Videos, plan: MeasurePlan
 ) -> tuple[tuple[ResultRow, ...], tuple[str, ...]]:
     """Return every number, and a sentence for each part that has none.
 
     The fakes of each method, and all together where there are several, stand against all genuine
-    videos of their dataset; datasets are never pooled.
+    videos of their dataset; datasets are never pooled. Intervals are a percentile bootstrap that
+    draws whole videos within each class, among those that have a score. Metrics of one part that
+    rest on the same videos share their resamples, and samples of more than 32,768 distinct scores
+    are resampled as `scoring.bootstrap.replicates` says; values are always exact.
+
+    Args:
+        units: Scores of these videos by each unit; positions are rows of `videos`.
+        videos: The manifest's rows, sorted by id.
+        plan: How to measure, and the names for the rows.
     """
+    labels = videos.column("label").to_numpy().astype(np.int64)
+    # once for all parts: they are then found sorted
+    units = [_sorted(unit) for unit in units]
     rows: list[ResultRow] = []
     undefined: list[str] = []
-    for dataset, method, members in _parts(videos):
-        for sample in samples:
-            chosen = np.array([video_id in members for video_id in sample.video_ids], dtype=bool)
-            ids = np.array(sample.video_ids)[chosen]
-            labels = np.array([videos[video_id].label for video_id in ids.tolist()], dtype=np.int64)
-            n_fake = int(labels.sum())
-            n_real = labels.size - n_fake
-            if not (n_real and n_fake):
-                undefined.append(
-                    f"{dataset}, {method}, by {sample.unit}: {n_real} genuine and {n_fake} fake "
-                    "items with a usable face, but both are needed"
-                )
-                continue
-            n_skipped = sum(video_id in members for video_id in sample.skipped)
-            found = _numbers(labels, np.array(sample.logits)[chosen], ids, plan)
-            rows.extend(
-                ResultRow(
-                    plan.detector, plan.protocol, dataset, method, metric, sample.unit, value,
-                    None if interval is None else interval.low,
-                    None if interval is None else interval.high,
-                    n_real, n_fake, n_skipped,
-                )
-                for metric, value, interval in found
-            )  # fmt: skip
+    for part in parts_of(videos):
+        chosen = [_of_part(unit, part, labels) for unit in units]
+        undefined += [one.why_not for one in chosen if one.why_not]
+        intervals = _intervals([one for one in chosen if not one.why_not], plan)
+        rows += [row for one in chosen if not one.why_not for row in _rows(one, intervals, plan)]
     return tuple(rows), tuple(undefined)
 
 
-_Number = tuple[str, float, metrics.Interval | None]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """The scores of one unit in one part; `drawn` are the videos that have any, sorted."""
+
+    part: Part
+    unit: str
+    sample: Sample
+    drawn: Ints
+    n_skipped: int
+
+    @property
+    def n_real(self) -> int:
+        return self.sample.labels.size - self.n_fake
+
+    @property
+    def n_fake(self) -> int:
+        return int(self.sample.labels.sum())
+
+    @property
+    def why_not(self) -> str:
+        if self.n_real and self.n_fake:
+            return ""
+        return (
+            f"{self.part.dataset}, {self.part.method}, by {self.unit}: {self.n_real} genuine and "
+            f"{self.n_fake} fake items with a usable face, but both are needed"
+        )
 
 
-def _numbers(
-    labels: NDArray[np.int64],
-    logits: NDArray[np.float64],
-    groups: NDArray[np.str_],
-    plan: MeasurePlan,
-) -> list[_Number]:
-    inputs = [(RANKING, logits), (OF_PROBABILITY, sigmoid(logits))]
+def _sorted(unit: UnitScores) -> UnitScores:
+    order = np.argsort(unit.logit, kind="stable")[::-1]
+    return dataclasses.replace(unit, video=unit.video[order], logit=unit.logit[order])
+
+
+def _of_part(unit: UnitScores, part: Part, labels: Ints) -> _Measured:
+    chosen = part.members[unit.video]
+    video = unit.video[chosen]
+    present = np.bincount(video, minlength=labels.size) > 0
+    # genuine videos are numbered first, each class by id
+    real, fake = (np.flatnonzero(present & (labels == label)) for label in (REAL, FAKE))
+    number = np.empty(labels.size, dtype=np.int64)
+    drawn = np.concatenate((real, fake))
+    number[drawn] = np.arange(drawn.size)
+    sample = Sample(labels[video], unit.logit[chosen], number[video], (real.size, fake.size))
+    n_skipped = int(unit.n_skipped[part.members].sum())
+    return _Measured(part, unit.unit, sample, drawn, n_skipped)
+
+
+def _rows(
+    one: _Measured, intervals: Mapping[_Measured, Floats], plan: MeasurePlan
+) -> Iterator[ResultRow]:
+    counts = ScoreCounts.of_sample(one.sample.labels, one.sample.scores)
+    numbers = {name: float(values[0]) for name, values in _numbers(counts, plan)}
+    limits: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(numbers)
+    if one in intervals:
+        limits = [(float(low), float(high)) for low, high in intervals[one].T]
+    exposure = _exposure(one.part, plan.trained_on)
+    for (name, value), (low, high) in zip(numbers.items(), limits, strict=True):
+        yield ResultRow(
+            plan.detector, plan.protocol, one.part.dataset, one.part.method, name, one.unit,
+            value, low, high, one.n_real, one.n_fake, one.n_skipped, plan.condition, exposure,
+        )  # fmt: skip
+
+
+def _intervals(several: Sequence[_Measured], plan: MeasurePlan) -> dict[_Measured, Floats]:
+    """Return the lower and upper ends of every number, where no class has a single video."""
+
+    def numbers(counts: ScoreCounts) -> Floats:
+        return np.stack([values for _, values in _numbers(counts, plan)])
+
+    found: dict[_Measured, Floats] = {}
+    waiting = [one for one in several if one.sample.has_spread] if plan.n_bootstrap else []
+    while waiting:
+        together = [one for one in waiting if np.array_equal(one.drawn, waiting[0].drawn)]
+        waiting = [one for one in waiting if one not in together]
+        samples = [one.sample for one in together]
+        rows = replicates(samples, numbers, plan.n_bootstrap, plan.seed, cuts=_cuts(plan))
+        for one, values in zip(together, rows, strict=True):
+            found[one] = np.percentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=1)
+    return found
+
+
+def _numbers(counts: ScoreCounts, plan: MeasurePlan) -> Iterator[tuple[str, Floats]]:
+    logits = counts.scores
+    inputs = [(RANKING, logits)]
+    if not plan.ranked_only:
+        inputs.append((OF_PROBABILITY, sigmoid(logits)))
     if plan.calibration is not None:
-        ratios = [log_likelihood_ratio(plan.calibration, logit) for logit in logits.tolist()]
-        inputs.append((OF_LOG_LR, np.array(ratios)))
-    has_spread = min(np.unique(groups[labels == label]).size for label in (REAL, FAKE)) > 1
-    numbers: list[_Number] = []
+        inputs.append((OF_LOG_LR, _log_lrs(plan.calibration, logits)))
+    if plan.threshold is not None:
+        inputs.append((AT_THRESHOLD, logits - plan.threshold))
     for functions, values in inputs:
+        same = counts.scored_as(values)
         for name, function in functions.items():
-            interval = None
-            if has_spread:
-                interval = metrics.bootstrap_ci(
-                    function, labels, values, groups, plan.n_bootstrap, plan.seed, LEVEL
-                )
-            numbers.append((name, function(labels, values), interval))
-    return numbers
+            yield name, function(same)
 
 
-def _parts(videos: Mapping[str, ManifestRow]) -> list[tuple[str, str, frozenset[str]]]:
-    """Return (dataset, method, ids of its fakes and of all genuine videos beside them)."""
-    compressions: dict[str, set[str]] = defaultdict(set)
-    for row in videos.values():
-        compressions[row.dataset].add(row.compression)
-    by_dataset: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row in videos.values():
-        several = len(compressions[row.dataset]) > 1
-        name = f"{row.dataset}/{row.compression or 'uncompressed'}" if several else row.dataset
-        by_dataset[name].append(row)
-    parts = []
-    for dataset, members in sorted(by_dataset.items()):
-        genuine = {row.video_id for row in members if row.label == REAL}
-        fakes = Counter(row.method for row in members if row.label == FAKE)
-        if len(fakes) != 1:
-            parts.append((dataset, ALL, frozenset(row.video_id for row in members)))
-        for method in sorted(fakes):
-            own = {row.video_id for row in members if row.label == FAKE and row.method == method}
-            parts.append((dataset, method, frozenset(genuine | own)))
-    return parts
+def _log_lrs(calibration: Calibration, logits: Floats) -> Floats:
+    """Return `calibrate.log_likelihood_ratio` of every logit."""
+    limits = math.log(calibration.lr_min), math.log(calibration.lr_max)
+    return np.clip(calibration.slope * logits + calibration.intercept, *limits)
+
+
+def _cuts(plan: MeasurePlan) -> tuple[float, ...]:
+    """Return the logits at which some number counts items as fake."""
+    cuts = [0.0]
+    if plan.threshold is not None:
+        cuts.append(plan.threshold)
+    if plan.calibration is not None and plan.calibration.slope > 0:
+        cuts.append(-plan.calibration.intercept / plan.calibration.slope)
+    return tuple(cuts)
+
+
+def _exposure(part: Part, trained_on: TrainedOn | None) -> str:
+    if trained_on is None:
+        return UNKNOWN
+    found = {trained_on.exposure(part.stem, method) for method in part.methods}
+    return found.pop() if len(found) == 1 else MIXED

@@ -1,4 +1,4 @@
-"""The two tables of an evaluation on disk: scores, a row a face; results, a row a number."""
+"""What an evaluation found: a row a number, on disk as tables and as a readable page."""
 
 from __future__ import annotations
 
@@ -11,34 +11,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from dfdetect.data.tables import TableContract, TableHeader, read_table, write_table
-from dfdetect.detectors.base import ORACLE
+from dfdetect.evaluation.run_files import REPAIR, write_run
+from dfdetect.evaluation.runs import UNKNOWN, ScoredRun
 from dfdetect.provenance import RunRecord, environment, written_whole
-from dfdetect.types import FaceScore
 
 ALL = "all"
 """The method of a row over all methods of a dataset."""
-
-REPAIR = "dfdetect evaluate crops=[FOLDER] out=FOLDER"
-
-SCORES = TableContract(
-    name="scores",
-    version=1,
-    schema=pa.schema(
-        [
-            pa.field("video_id", pa.string(), nullable=False),
-            pa.field("track_id", pa.int32(), nullable=False),
-            pa.field("frame_index", pa.int64(), nullable=False),
-            pa.field("time_s", pa.float64(), nullable=False),
-            pa.field("logit", pa.float64(), nullable=False),
-            pa.field("p_fake", pa.float64(), nullable=False),
-        ]
-    ),
-    repair=REPAIR,
-)
+CLEAN = "clean"
+"""The condition of clips as they came."""
 
 RESULTS = TableContract(
     name="results",
-    version=1,
+    version=2,
     schema=pa.schema(
         [
             pa.field("detector", pa.string(), nullable=False),
@@ -53,6 +37,8 @@ RESULTS = TableContract(
             pa.field("n_real", pa.int64(), nullable=False),
             pa.field("n_fake", pa.int64(), nullable=False),
             pa.field("n_skipped", pa.int64(), nullable=False),
+            pa.field("condition", pa.string(), nullable=False),
+            pa.field("exposure", pa.string(), nullable=False),
         ]
     ),
     repair=REPAIR,
@@ -66,7 +52,9 @@ class ResultRow:
     `unit` is `frame` (a face in a frame), `clip` (where clips are judged), `track` or `video`;
     `n_real`, `n_fake` and `n_skipped` count that unit, and what was skipped had no usable face (of
     clips: a track that is shorter than one). The interval is None where a class has a single
-    video. `method` is `all` for several methods together.
+    video. `method` is `all` for several methods together. `condition` says what was done to the
+    clips before faces were looked for, `clean` for nothing; `exposure` whether such fakes were
+    trained on: `seen`, `held-out`, `mixed` where methods differ, or `unknown`.
     """
 
     detector: str
@@ -81,30 +69,36 @@ class ResultRow:
     n_real: int
     n_fake: int
     n_skipped: int
+    condition: str = CLEAN
+    exposure: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """All that an evaluation found, and what it came from.
+    """All that an evaluation found, and the scored run that it measured.
 
-    `undefined` says in sentences which parts have no numbers and why. `parents` are pairs of a
-    role (weights, crops, manifest) and a SHA-256, `config_hash` that of the settings, which
-    `settings` lists. `n_unsound` counts videos that no track showed in enough faces.
+    `undefined` says in sentences which parts have no numbers and why, `notes` by which definitions
+    the others were found. `settings` lists what was asked for, `config_hash` is its SHA-256.
+    `n_unsound` counts videos that no track showed in enough faces.
     """
 
     rows: tuple[ResultRow, ...]
-    scores: tuple[FaceScore, ...]
+    run: ScoredRun
     undefined: tuple[str, ...]
-    n_skipped_by_status: tuple[tuple[str, int], ...]
+    notes: tuple[str, ...]
     n_unsound: int
-    parents: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str | int | float], ...]
     config_hash: str
 
     @property
+    def n_skipped_by_status(self) -> tuple[tuple[str, int], ...]:
+        """How many rows have no score, by why."""
+        return self.run.scores.n_by_status()
+
+    @property
     def oracle(self) -> str:
         """What the weights say of having been selected on the split they are measured on, or ''."""
-        return str(dict(self.settings).get(ORACLE, ""))
+        return self.run.oracle
 
     def value(
         self,
@@ -147,50 +141,43 @@ class EvaluationResult:
 
 
 def write_results(result: EvaluationResult, out: Path, command: str = "dfdetect evaluate") -> None:
-    """Write `scores.parquet`, `results.parquet`, `.csv` and `.md`, and `run.json` into a folder.
+    """Write the run's scores and videos, `results.parquet`, `.csv`, `.md` and `run.json`.
 
     Each file is written whole or not at all. Equal results give equal tables; `run.json` names
     the environment.
     """
+    settings = dict(result.settings)
+    write_run(result.run, out, settings)
     facts: tuple[tuple[str, object], ...] = (
-        ("settings", dict(result.settings)),
+        ("settings", settings),
         ("n_skipped_by_status", dict(result.n_skipped_by_status)),
+        ("undefined", list(result.undefined)),
+        ("notes", list(result.notes)),
+        ("n_unsound", result.n_unsound),
     )
-    header = TableHeader(result.config_hash, result.parents, facts)
-    columns = {
-        name: [getattr(score, name) for score in result.scores] for name in SCORES.schema.names
-    }
-    write_table(out / "scores.parquet", pa.table(columns, schema=SCORES.schema), SCORES, header)
-    columns = {name: [getattr(row, name) for row in result.rows] for name in RESULTS.schema.names}
-    more = (("undefined", list(result.undefined)), ("n_unsound", result.n_unsound))
-    header = dataclasses.replace(header, facts=(*facts, *more))
-    write_table(out / "results.parquet", pa.table(columns, schema=RESULTS.schema), RESULTS, header)
+    header = TableHeader(result.config_hash, result.run.parents, facts)
+    write_rows(result.rows, out / "results.parquet", header)
     with written_whole(out / "results.csv") as part, part.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(RESULTS.schema.names)
         writer.writerows(dataclasses.astuple(row) for row in result.rows)
     with written_whole(out / "results.md") as part:
         part.write_text(markdown(result), encoding="utf-8")
-    seed = dict(result.settings).get("seed")
+    seed = settings.get("seed")
     record = RunRecord(
         command,
         result.config_hash,
         None if seed is None else int(seed),
-        result.parents,
+        result.run.parents,
         environment(),
     )
     record.write(out / "run.json")
 
 
-def read_scores(path: Path) -> tuple[tuple[FaceScore, ...], TableHeader]:
-    """Read the face scores of an evaluation.
-
-    Raises:
-        ContractError: The file is missing or no scores table of this version.
-    """
-    table, header = read_table(path, SCORES)
-    columns = [table.column(name).to_pylist() for name in SCORES.schema.names]
-    return tuple(FaceScore(*cells) for cells in zip(*columns, strict=True)), header
+def write_rows(rows: Sequence[ResultRow], path: Path, header: TableHeader) -> None:
+    """Write a table of results, whole or not at all."""
+    columns = {name: [getattr(row, name) for row in rows] for name in RESULTS.schema.names}
+    write_table(path, pa.table(columns, schema=RESULTS.schema), RESULTS, header)
 
 
 def read_results(path: Path) -> tuple[tuple[ResultRow, ...], TableHeader]:
@@ -219,6 +206,8 @@ def markdown(result: EvaluationResult) -> str:
         "mass. p_fake is the uncalibrated sigmoid. Skipped: no usable face.",
         "",
     ]
+    if result.notes:
+        lines += ["Definitions:", "", *(f"- {_cell(note)}" for note in result.notes), ""]
     if result.undefined:
         lines += ["Without numbers:", "", *(f"- {_cell(text)}" for text in result.undefined), ""]
     skipped = ", ".join(f"{n} {status}" for status, n in result.n_skipped_by_status) or "none"
@@ -230,7 +219,7 @@ def markdown(result: EvaluationResult) -> str:
         "|---|---|",
         *(f"| {name} | {_cell(str(value))} |" for name, value in result.settings),
         f"| config sha256 | {result.config_hash} |",
-        *(f"| {role} sha256 | {digest} |" for role, digest in result.parents),
+        *(f"| {role} sha256 | {digest} |" for role, digest in result.run.parents),
         "",
     ]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ from dfdetect.types import FaceScore, TrackScore
 
 Logits = NDArray[np.float64]
 
-AGGREGATES: Registry[Callable[[Logits], float]] = Registry("aggregate")
+AGGREGATES: Registry[Callable[[Logits], Any]] = Registry("aggregate")
+"""Functions of (…, N) logits that reduce the last axis: one track, or many of one length."""
 VIDEO_RULES = ("highest_track", "all_faces")
 MIN_FACES = 8
 
@@ -57,37 +59,37 @@ def sigmoid(logits: Logits) -> Logits:
 
 
 @AGGREGATES.register("mean_logit")
-def mean_logit(logits: Logits) -> float:
+def mean_logit(logits: Logits) -> Any:
     """Mean of the logits: the default, every face weighs alike."""
-    return float(np.mean(logits))
+    return np.mean(logits, axis=-1)
 
 
 @AGGREGATES.register("median_logit")
-def median_logit(logits: Logits) -> float:
+def median_logit(logits: Logits) -> Any:
     """Median of the logits: up to half of the faces may be wild."""
-    return float(np.median(logits))
+    return np.median(logits, axis=-1)
 
 
 @AGGREGATES.register("mean_p")
-def mean_p(logits: Logits) -> float:
+def mean_p(logits: Logits) -> Any:
     """Logit of the mean probability, as DeepfakeBench averages frames (Yan et al., 2023)."""
     tiny = np.finfo(np.float64).tiny
-    fake = max(float(np.mean(sigmoid(logits))), float(tiny))
-    real = max(float(np.mean(sigmoid(-logits))), float(tiny))
-    return float(np.log(fake) - np.log(real))
+    fake = np.maximum(np.mean(sigmoid(logits), axis=-1), tiny)
+    real = np.maximum(np.mean(sigmoid(-logits), axis=-1), tiny)
+    return np.log(fake) - np.log(real)
 
 
 @AGGREGATES.register("max")
-def highest(logits: Logits) -> float:
+def highest(logits: Logits) -> Any:
     """The highest logit: finds brief forgeries, and every false alarm of a single face."""
-    return float(np.max(logits))
+    return np.max(logits, axis=-1)
 
 
 @AGGREGATES.register("top_third")
-def top_third(logits: Logits) -> float:
+def top_third(logits: Logits) -> Any:
     """Mean of the highest third of the logits (rounded up): between mean and maximum."""
-    count = -(-len(logits) // 3)
-    return float(np.mean(np.sort(logits)[-count:]))
+    count = -(-logits.shape[-1] // 3)
+    return np.mean(np.sort(logits, axis=-1)[..., -count:], axis=-1)
 
 
 def aggregate_logits(logits: Sequence[float] | Logits, method: str = "mean_logit") -> float:
@@ -110,7 +112,7 @@ def aggregate_logits(logits: Sequence[float] | Logits, method: str = "mean_logit
         raise ValueError("no faces: the score of nothing is undefined")
     if not np.isfinite(values).all():
         raise ValueError("a face's logit is not finite; the detector's weights or input are broken")
-    return AGGREGATES.get(method)(values)
+    return float(AGGREGATES.get(method)(values))
 
 
 def track_scores(scores: Sequence[FaceScore], method: str = "mean_logit") -> tuple[TrackScore, ...]:

@@ -3,23 +3,27 @@
 Everywhere: `labels` holds 0 (genuine) and 1 (fake), `scores` is higher for fakes, both are 1-D
 and of one length. What is undefined raises ValueError with a sentence: no samples, one class
 where two are needed, NaN or infinity, labels other than 0 and 1, and probabilities outside [0, 1].
-Names follow scikit-learn; the functions need numpy only, and are tested against scikit-learn.
+Names follow scikit-learn, against which the functions are tested. What computes them is in
+`scoring.counted`, where the same code serves all resamples of a bootstrap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfdetect.scoring import counted
+from dfdetect.scoring.bootstrap import Sample, auc_replicates, drawn, replicates
+from dfdetect.scoring.counted import Counted, ScoreCounts
+
 Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 Metric: TypeAlias = Callable[[Any, Any], float]
-
-CHUNK_ITEMS = 4_000_000  # resampled items held at once: some 100 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,7 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
         >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
         0.75
     """
-    false_positives, true_positives = _roc_counts(*_two_classes(labels, scores))
-    area = np.sum(np.diff(false_positives) * (true_positives[1:] + true_positives[:-1]) / 2)
-    return float(area / (false_positives[-1] * true_positives[-1]))
+    return _of_one(counted.roc_auc, _two_classes(labels, scores))
 
 
 def partial_auc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> float:
@@ -54,14 +56,7 @@ def partial_auc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> f
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must lie in (0, 1], got {max_fpr}")
-    fpr, tpr = _roc_rates(labels, scores)
-    inside = fpr <= max_fpr
-    # of the points at max_fpr itself the highest is reached, so interpolate only beyond it
-    x = np.append(fpr[inside], max_fpr)
-    y = np.append(tpr[inside], _interpolated(max_fpr, fpr, tpr))
-    area = float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
-    chance = max_fpr**2 / 2
-    return 0.5 * (1 + (area - chance) / (max_fpr - chance))
+    return _of_one(partial(counted.partial_auc, max_fpr=max_fpr), _two_classes(labels, scores))
 
 
 def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.01) -> float:
@@ -76,8 +71,7 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.01) -> f
     """
     if not 0 <= max_fpr <= 1:
         raise ValueError(f"max_fpr must lie in [0, 1], got {max_fpr}")
-    fpr, tpr = _roc_rates(labels, scores)
-    return float(tpr[fpr <= max_fpr].max())
+    return _of_one(partial(counted.tpr_at_fpr, max_fpr=max_fpr), _two_classes(labels, scores))
 
 
 def eer(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -90,11 +84,7 @@ def eer(labels: ArrayLike, scores: ArrayLike) -> float:
         >>> eer([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
         0.5
     """
-    fpr, tpr = _roc_rates(labels, scores)
-    gap = 1 - tpr - fpr  # falls from 1 to -1
-    after = int(np.argmax(gap <= 0))
-    share = gap[after - 1] / (gap[after - 1] - gap[after])
-    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
+    return _of_one(counted.eer, _two_classes(labels, scores))
 
 
 def eer_nearest(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -104,12 +94,7 @@ def eer_nearest(labels: ArrayLike, scores: ArrayLike) -> float:
     collinear ROC points are dropped first, as scikit-learn's `roc_curve` does by default. For
     comparison with published tables only: it jumps with single samples.
     """
-    false_positives, true_positives = _roc_counts(*_two_classes(labels, scores))
-    bends = np.logical_or(np.diff(false_positives, 2), np.diff(true_positives, 2))
-    kept = np.concatenate(([True], bends, [True]))
-    fpr = (false_positives / false_positives[-1])[kept]
-    fnr = 1 - (true_positives / true_positives[-1])[kept]
-    return float(fpr[np.argmin(np.abs(fnr - fpr))])
+    return _of_one(counted.eer_nearest, _two_classes(labels, scores))
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -121,22 +106,18 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
         >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
         0.8333
     """
-    false_positives, true_positives = _roc_counts(*_two_classes(labels, scores))
-    precision = true_positives[1:] / (true_positives[1:] + false_positives[1:])
-    return float(np.sum(np.diff(true_positives) * precision) / true_positives[-1])
+    return _of_one(counted.average_precision, _two_classes(labels, scores))
 
 
 def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
     """Share of items on the right side of `threshold`; a score above it says fake. In [0, 1]."""
-    truth, values = _checked(labels, scores)
-    return float(np.mean((values > threshold) == (truth == 1)))
+    return _of_one(partial(counted.accuracy, threshold=threshold), _checked(labels, scores))
 
 
 def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
     """Mean of the shares of fakes above and of genuine items not above `threshold`. In [0, 1]."""
-    truth, values = _two_classes(labels, scores)
-    flagged = values > threshold
-    return float((np.mean(flagged[truth == 1]) + np.mean(~flagged[truth == 0])) / 2)
+    checked = _two_classes(labels, scores)
+    return _of_one(partial(counted.balanced_accuracy, threshold=threshold), checked)
 
 
 def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -144,15 +125,12 @@ def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
 
     A constant 0.5 gives ln 2 = 0.6931; the DFDC leader board's measure.
     """
-    truth, p = _probabilities(labels, scores)
-    p = np.clip(p, 1e-15, 1 - 1e-15)
-    return float(-np.mean(np.where(truth == 1, np.log(p), np.log1p(-p))))
+    return _of_one(counted.log_loss, _probabilities(labels, scores))
 
 
 def brier(labels: ArrayLike, scores: ArrayLike) -> float:
     """Brier score: mean((p − y)²), in [0, 1], lower is better (Brier, 1950)."""
-    truth, p = _probabilities(labels, scores)
-    return float(np.mean((p - truth) ** 2))
+    return _of_one(counted.brier, _probabilities(labels, scores))
 
 
 def ece(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> float:
@@ -162,12 +140,10 @@ def ece(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> float:
     that bins hold equally many items and equal probabilities share a bin, whatever their order
     (equal mass: Nixon et al., 2019; the measure: Naeini et al., AAAI 2015).
     """
-    truth, p = _probabilities(labels, scores)
+    checked = _probabilities(labels, scores)
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
-    bin_of = np.floor(bins * (_midranks(p) - 0.5) / p.size).astype(np.int64)
-    gaps = np.bincount(bin_of, weights=p - truth, minlength=bins)
-    return float(np.sum(np.abs(gaps)) / p.size)
+    return _of_one(partial(counted.ece, bins=bins), checked)
 
 
 def cllr(labels: ArrayLike, log_lrs: ArrayLike) -> float:
@@ -180,10 +156,7 @@ def cllr(labels: ArrayLike, log_lrs: ArrayLike) -> float:
         >>> cllr([0, 1], [0.0, 0.0])
         1.0
     """
-    truth, values = _two_classes(labels, log_lrs)
-    fake = np.logaddexp(0.0, -values[truth == 1])
-    real = np.logaddexp(0.0, values[truth == 0])
-    return float((np.mean(fake) + np.mean(real)) / (2 * np.log(2)))
+    return _of_one(counted.cllr, _two_classes(labels, log_lrs))
 
 
 def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -196,14 +169,32 @@ def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         ValueError: A class has fewer than two items.
     """
+    won_by_fake, lost_by_real = placements(labels, scores)
+    return float(
+        np.var(won_by_fake, ddof=1) / won_by_fake.size
+        + np.var(lost_by_real, ddof=1) / lost_by_real.size
+    )
+
+
+def placements(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the share of won comparisons of every fake, and of lost ones of every genuine item.
+
+    Both are in the order of the items, ties count one half, and the mean of either is the AUC.
+
+    Raises:
+        ValueError: A class has fewer than two items.
+
+    Example:
+        >>> [side.tolist() for side in placements([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])]
+        [[0.5, 1.0], [1.0, 0.5]]
+    """
     truth, values = _two_classes(labels, scores)
     fake, real = values[truth == 1], values[truth == 0]
     if min(fake.size, real.size) < 2:
         raise ValueError("DeLong's variance needs at least two items of each class")
     joint = _midranks(np.concatenate((fake, real)))
     won_by_fake = (joint[: fake.size] - _midranks(fake)) / real.size
-    lost_by_real = 1 - (joint[fake.size :] - _midranks(real)) / fake.size
-    return float(np.var(won_by_fake, ddof=1) / fake.size + np.var(lost_by_real, ddof=1) / real.size)
+    return won_by_fake, 1 - (joint[fake.size :] - _midranks(real)) / fake.size
 
 
 def bootstrap_ci(
@@ -230,56 +221,66 @@ def bootstrap_ci(
         level: Coverage aimed at.
 
     Raises:
-        ValueError: A class has a single group, or a group holds both labels.
+        ValueError: A class has a single group, a group holds both labels, or the metric is
+            undefined for the items.
     """
     truth, values = _checked(labels, scores)
+    metric(truth, values)
+    if groups is None:
+        # items that are drawn alone are numbered by score, so that their order does not matter
+        order = np.lexsort((truth, values))
+        truth, values = truth[order], values[order]
     names = np.arange(truth.size) if groups is None else np.asarray(groups)
-    if names.shape != truth.shape:
-        raise ValueError(f"there are {truth.size} items but {names.size} groups")
-    # sorted by score, so that neither the order of the items nor repeated sorting costs anything
-    order = np.lexsort((truth, values) if groups is None else (names, truth, values))
-    truth, values = truth[order], values[order]
-    group_of = names if groups is None else np.unique(names[order], return_inverse=True)[1]
-    strata = _strata(truth, group_of)
-    rng = np.random.default_rng(seed)
-    replicates = np.empty(n)
-    chunk = max(1, CHUNK_ITEMS // truth.size)
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        weights = np.stack([_draw(rng, strata, group_of) for _ in range(size)])
-        replicates[start : start + size] = _replicates(metric, truth, values, weights)
-    low, high = np.percentile(replicates, [50 * (1 - level), 50 * (1 + level)])
+    found = _replicates(metric, Sample.of(truth, values, names), n, seed)
+    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
     return Interval(float(low), float(high))
 
 
-def _strata(truth: Labels, group_of: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:
-    n_groups = int(group_of.max()) + 1
-    sizes = np.bincount(group_of, minlength=n_groups)
-    fakes = np.bincount(group_of, weights=truth, minlength=n_groups)
-    if np.any((fakes > 0) & (fakes < sizes)):
-        raise ValueError("a group holds genuine and fake items; resample by video, not by source")
-    strata = tuple(np.flatnonzero(fakes == 0 if label == 0 else fakes > 0) for label in (0, 1))
-    if any(stratum.size == 1 for stratum in strata):
-        raise ValueError("a class has a single group, so its spread cannot be estimated")
-    return tuple(stratum for stratum in strata if stratum.size)
+COUNTED: Mapping[Metric, Counted] = {
+    roc_auc: counted.roc_auc,
+    partial_auc: counted.partial_auc,
+    tpr_at_fpr: counted.tpr_at_fpr,
+    eer: counted.eer,
+    eer_nearest: counted.eer_nearest,
+    average_precision: counted.average_precision,
+    accuracy: counted.accuracy,
+    balanced_accuracy: counted.balanced_accuracy,
+    log_loss: counted.log_loss,
+    brier: counted.brier,
+    ece: counted.ece,
+    cllr: counted.cllr,
+}
+"""The same metrics for many resamples at once."""
 
 
-def _draw(
-    rng: np.random.Generator, strata: tuple[NDArray[np.intp], ...], group_of: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    drawn = [stratum[rng.integers(0, stratum.size, stratum.size)] for stratum in strata]
-    return np.bincount(np.concatenate(drawn), minlength=int(group_of.max()) + 1)[group_of]
+def _replicates(metric: Metric, sample: Sample, n: int, seed: int) -> Floats:
+    function, arguments = metric, {}
+    if isinstance(metric, partial) and not metric.args:
+        function, arguments = metric.func, metric.keywords
+    if function is roc_auc:
+        return auc_replicates(sample, n, seed)
+    if function not in COUNTED:
+        return _one_by_one(metric, sample, n, seed)
+    same = partial(COUNTED[function], **arguments)
+    (rows,) = replicates([sample], lambda one: same(one)[None], n, seed, exact_scores=None)
+    return np.asarray(rows[0])
 
 
-def _replicates(metric: Metric, truth: Labels, values: Floats, weights: NDArray[np.intp]) -> Floats:
-    if metric is not roc_auc:
-        # items stay sorted by score, which keeps each metric's own sorting cheap
-        return np.array([metric(np.repeat(truth, row), np.repeat(values, row)) for row in weights])
-    starts = np.flatnonzero(np.diff(values, prepend=-np.inf))
-    fakes = np.add.reduceat(weights * truth, starts, axis=1)
-    reals = np.add.reduceat(weights * (1 - truth), starts, axis=1)
-    beaten = np.cumsum(reals, axis=1) - reals / 2
-    return np.asarray(np.sum(fakes * beaten, axis=1) / (fakes.sum(1) * reals.sum(1)))
+def _one_by_one(metric: Metric, sample: Sample, n: int, seed: int) -> Floats:
+    sample.require_spread()
+    # sorted by score, which keeps each metric's own sorting cheap
+    order = np.argsort(sample.scores, kind="stable")
+    truth, values, cluster = sample.labels[order], sample.scores[order], sample.cluster[order]
+    found = []
+    for weights in drawn(sample.n_clusters, n, seed):
+        for row in weights.astype(np.int64):
+            times = row[cluster]
+            found.append(metric(np.repeat(truth, times), np.repeat(values, times)))
+    return np.array(found)
+
+
+def _of_one(metric: Counted, checked: tuple[Labels, Floats]) -> float:
+    return float(metric(ScoreCounts.of_sample(*checked))[0])
 
 
 def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[Labels, Floats]:
@@ -314,27 +315,6 @@ def _probabilities(labels: ArrayLike, scores: ArrayLike) -> tuple[Labels, Floats
             "scores must be probabilities in [0, 1]; apply the sigmoid to logits first"
         )
     return truth, p
-
-
-def _roc_counts(truth: Labels, values: Floats) -> tuple[Labels, Labels]:
-    order = np.argsort(values, kind="stable")[::-1]
-    last_of_tie = np.append(np.flatnonzero(np.diff(values[order])), truth.size - 1)
-    true_positives = np.cumsum(truth[order])[last_of_tie]
-    false_positives = last_of_tie + 1 - true_positives
-    return np.concatenate(([0], false_positives)), np.concatenate(([0], true_positives))
-
-
-def _roc_rates(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
-    false_positives, true_positives = _roc_counts(*_two_classes(labels, scores))
-    return false_positives / false_positives[-1], true_positives / true_positives[-1]
-
-
-def _interpolated(at: float, fpr: Floats, tpr: Floats) -> float:
-    last = int(np.flatnonzero(fpr <= at)[-1])
-    if last + 1 == fpr.size:
-        return float(tpr[last])
-    share = (at - fpr[last]) / (fpr[last + 1] - fpr[last])
-    return float(tpr[last] + share * (tpr[last + 1] - tpr[last]))
 
 
 def _midranks(values: Floats) -> Floats:

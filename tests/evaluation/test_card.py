@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from dfdetect.data.videos import Videos
 from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.errors import ContractError
 from dfdetect.evaluation.card import Measurement, headline, read_measurement, write_card
 from dfdetect.evaluation.results import EvaluationResult, ResultRow, write_results
+from dfdetect.evaluation.runs import ScoredRun
+from dfdetect.scoring.score_table import ScoreTable
 from dfdetect.types import Band, BandRate, Calibration, CropPolicy
 
 
@@ -32,7 +35,7 @@ def header() -> CheckpointHeader:
 
 def test_the_card_states_what_was_measured_and_how(tmp_path: Path) -> None:
     card = tmp_path / "card.md"
-    measured = Measurement(ROWS, "dfdetect evaluate out=x", 4, (("weights", "ab" * 32),))
+    measured = Measurement(ROWS, "dfdetect evaluate out=x", 4, (("weights", "ab" * 32),), "test")
     write_card(card, header(), [("default.onnx", "cd" * 32)], "- It errs.", [measured])
     text = card.read_text()
     for part in (
@@ -45,7 +48,7 @@ def test_the_card_states_what_was_measured_and_how(tmp_path: Path) -> None:
 
 
 def test_the_headline_is_over_all_methods() -> None:
-    measured = Measurement(ROWS, "c", 0, ())
+    measured = Measurement(ROWS, "c", 0, (), "test")
     assert headline([measured]) == (
         (
             "measured_clips",
@@ -54,19 +57,24 @@ def test_the_headline_is_over_all_methods() -> None:
     )
 
 
+def result() -> EvaluationResult:
+    run = ScoredRun("meso4", ScoreTable.of([]), Videos.of([]), parents=(("weights", "ab" * 32),))
+    settings = (("split", "test"), ("seed", 3))
+    return EvaluationResult(ROWS, run, (), (), 0, settings, "cd" * 32)
+
+
 def test_a_measurement_is_read_back_from_its_folder(tmp_path: Path) -> None:
-    settings = (("seed", 3),)
-    result = EvaluationResult(ROWS, (), (), (), 0, (("weights", "ab" * 32),), settings, "cd" * 32)
-    write_results(result, tmp_path, "dfdetect evaluate here")
+    write_results(result(), tmp_path, "dfdetect evaluate here")
     read = read_measurement(tmp_path)
-    assert (read.rows, read.command, read.seed) == (ROWS, "dfdetect evaluate here", 3)
+    assert (read.rows, read.command, read.seed, read.split) == (
+        ROWS, "dfdetect evaluate here", 3, "test",
+    )  # fmt: skip
     assert ("weights", "ab" * 32) in read.parents
 
 
 @pytest.mark.parametrize("content", ["", "{}", json.dumps({"parents": []})])
 def test_a_broken_record_is_refused_with_the_repair(tmp_path: Path, content: str) -> None:
-    result = EvaluationResult(ROWS, (), (), (), 0, (), (), "cd" * 32)
-    write_results(result, tmp_path)
+    write_results(result(), tmp_path)
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ContractError, match="measure again"):
         read_measurement(tmp_path)

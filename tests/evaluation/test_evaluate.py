@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,8 +22,11 @@ from dfdetect.data.tables import TableHeader, write_table
 from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.errors import ContractError, UsageError
-from dfdetect.evaluation import evaluate, read_results, read_scores
-from dfdetect.evaluation.measure import OF_LOG_LR, OF_PROBABILITY, RANKING
+from dfdetect.evaluation.evaluate import evaluate
+from dfdetect.evaluation.measure import AT_THRESHOLD, OF_LOG_LR, OF_PROBABILITY, RANKING
+from dfdetect.evaluation.protocols import PLAIN
+from dfdetect.evaluation.results import read_results
+from dfdetect.evaluation.run_files import read_run
 from dfdetect.media import FrameSampler
 from dfdetect.scoring import metrics
 from dfdetect.types import Calibration, CropPolicy
@@ -163,7 +165,7 @@ def test_values_are_those_of_the_scores(tmp_path: Path) -> None:
 
 def test_every_metric_by_every_unit(tmp_path: Path) -> None:
     result = run(make_store(tmp_path / "crops", plain_videos()))
-    names = [*RANKING, *OF_PROBABILITY, *OF_LOG_LR]
+    names = [*RANKING, *OF_PROBABILITY, *OF_LOG_LR, *AT_THRESHOLD]
     found = [(row.unit, row.metric) for row in result.rows if row.method == "swap"]
     assert found == [(unit, name) for unit in ("frame", "track", "video") for name in names]
 
@@ -215,7 +217,7 @@ class TestParts:
             ("others", 4),
             ("theirs", 2),
         ]
-        assert [role for role, _ in result.parents] == [
+        assert [role for role, _ in result.run.parents] == [
             "weights",
             "calibration",
             "crops 1",
@@ -271,11 +273,15 @@ def test_video_is_its_highest_track_or_all_faces(tmp_path: Path) -> None:
     store = make_store(tmp_path / "crops", videos)
     by_rule = {
         rule: evaluate(
-            store, BrightnessDetector(), n_bootstrap=2, video_rule=rule, out=tmp_path / rule
+            store,
+            BrightnessDetector(),
+            n_bootstrap=2,
+            protocol=dataclasses.replace(PLAIN, video_rule=rule),
+            out=tmp_path / rule,
         )
         for rule in ("highest_track", "all_faces")
     }
-    assert len(by_rule["highest_track"].scores) == 4 * 9 + 21
+    assert by_rule["highest_track"].run.scores.n_scored == 4 * 9 + 21
     losses = {
         rule: result.value("log_loss", method="swap").value for rule, result in by_rule.items()
     }
@@ -303,17 +309,17 @@ class TestFiles:
             "results.parquet",
             "run.json",
             "scores.parquet",
+            "videos.parquet",
         ]
 
     def test_scores_come_back_with_their_origin(self, folder: Path) -> None:
-        scores, header = read_scores(folder / "scores.parquet")
-        assert len(scores) == 108
-        assert all(one.p_fake == pytest.approx(1 / (1 + math.exp(-one.logit))) for one in scores)
-        keys = [(one.video_id, one.track_id, one.frame_index) for one in scores]
-        assert keys == sorted(keys)
-        parents = dict(header.parents)
-        assert parents["weights"] == "f" * 64
-        assert {"calibration", "crops", "crops config", "manifest"} < parents.keys()
+        found = read_run(folder)
+        assert (found.scores.n_scored, len(found.scores)) == (108, 110)
+        assert found.calibration == CALIBRATION
+        assert found.threshold == 0.0
+        assert dict(found.parents)["weights"] == "f" * 64
+        assert {"calibration", "crops", "crops config", "manifest"} < dict(found.parents).keys()
+        _, header = read_results(folder / "results.parquet")
         assert header.fact("settings")["seed"] == 0
         assert header.fact("n_skipped_by_status") == {"no_face": 2}
 
@@ -336,12 +342,12 @@ class TestFiles:
 
     def test_same_input_same_bytes(self, folder: Path, tmp_path: Path) -> None:
         run(CropStore.open(tmp_path / "crops"), out=tmp_path / "again")
-        for name in ("scores.parquet", "results.parquet", "results.csv", "results.md"):
+        for name in {path.name for path in folder.iterdir()} - {"run.json"}:
             assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
     def test_foreign_table_is_refused(self, folder: Path) -> None:
         with pytest.raises(ContractError, match="wanted scores"):
-            read_scores(folder / "results.parquet")
+            read_run(folder / "results.parquet")
 
 
 def test_batches_and_progress(tmp_path: Path) -> None:
@@ -401,12 +407,11 @@ class TestRefusals:
         with pytest.raises(ContractError, match="name each store once"):
             run([store, store])
 
-    def test_unknown_rules(self, tmp_path: Path) -> None:
-        store = make_store(tmp_path / "crops", plain_videos(2))
+    def test_unknown_rules(self) -> None:
         with pytest.raises(UsageError, match="unknown aggregate"):
-            run(store, aggregate="loudest")
-        with pytest.raises(UsageError, match="unknown video rule"):
-            run(store, video_rule="loudest")
+            dataclasses.replace(PLAIN, aggregate="loudest")
+        with pytest.raises(UsageError, match=r"unknown protocol\.video_rule=loudest"):
+            dataclasses.replace(PLAIN, video_rule="loudest")
 
     def test_value_that_is_not_there(self, tmp_path: Path) -> None:
         result = run(make_store(tmp_path / "crops", plain_videos(2)))
@@ -446,15 +451,15 @@ def test_index_extract_checkpoint_evaluate(pictures: Callable[[int], Path], tmp_
     result = evaluate(store, detector, "train", n_bootstrap=20, out=tmp_path / "out")
     n_train = sum(row.split == "train" for row in manifest.rows)
     row = result.value("auc", "frame")
-    assert row.n_real + row.n_fake == n_train == len(result.scores)
-    assert dict(result.parents)["weights"] == detector.weights_sha256
-    assert dict(result.parents)["manifest"] == manifest.content_hash()
-    assert read_scores(tmp_path / "out" / "scores.parquet")[0] == result.scores
+    assert row.n_real + row.n_fake == n_train == len(result.run.scores)
+    assert dict(result.run.parents)["weights"] == detector.weights_sha256
+    assert dict(result.run.parents)["manifest"] == manifest.content_hash()
+    assert read_run(tmp_path / "out").scores == result.run.scores
     assert read_results(tmp_path / "out" / "results.parquet")[0] == result.rows
     # the same crops by hand
     crops = np.stack([store.image(crop) for crop in store.usable("train")])
     by_hand = dict(
         zip([crop.video_id for crop in store.usable("train")], detector.logits(crops), strict=True)
     )
-    for one in result.scores:
+    for one in result.run.scores.faces():
         assert one.logit == pytest.approx(float(by_hand[one.video_id]), abs=1e-4)

@@ -1,5 +1,6 @@
 """Evaluation of a detector of clips: which crops make a clip, and how clips are counted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from dfdetect.data.shards import CropRow, CropStore
 from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.errors import UsageError
-from dfdetect.evaluation import evaluate
+from dfdetect.evaluation.evaluate import evaluate
+from dfdetect.evaluation.protocols import PLAIN
 from dfdetect.scoring import metrics
 from dfdetect.types import CropPolicy, Image
 from tests.stores import SCALE, clip_row, write_store
@@ -72,10 +74,13 @@ def test_clips_are_consecutive_crops_of_one_track(tmp_path: Path) -> None:
         detector,
         n_bootstrap=20,
         batch_size=7,
-        min_faces=4,
+        protocol=replace(PLAIN, min_faces=4),
         progress=lambda done, n: seen.append((done, n)),
     )
-    found = {(one.video_id, one.track_id, one.frame_index): one.logit for one in result.scores}
+    found = {
+        (one.video_id, one.track_id, one.frame_index): one.logit
+        for one in result.run.scores.faces()
+    }
     # a clip goes by its middle frame; the seventh crop of r0 is in none
     assert found == {
         ("r0", 0, 5): 20,
@@ -93,7 +98,7 @@ def test_clips_are_consecutive_crops_of_one_track(tmp_path: Path) -> None:
 
 def test_clips_are_counted_as_clips(tmp_path: Path) -> None:
     made = store(tmp_path / "crops", LEVELS)
-    result = evaluate(made, Rising(), n_bootstrap=20, min_faces=4)
+    result = evaluate(made, Rising(), n_bootstrap=20, protocol=replace(PLAIN, min_faces=4))
     row = result.value("auc", "clip")
     assert row.value == pytest.approx(
         metrics.roc_auc([0, 0, 0, 1, 1, 1, 1], [20, 20, 0, 80, 80, -90, 200])
@@ -105,7 +110,8 @@ def test_clips_are_counted_as_clips(tmp_path: Path) -> None:
     assert (video.n_real, video.n_fake, video.n_skipped) == (2, 2, 1)
     # four faces are two clips: tracks with one alone are unsound
     assert result.n_unsound == 2
-    assert evaluate(made, Rising(), n_bootstrap=20, min_faces=3).n_unsound == 0
+    lenient = replace(PLAIN, min_faces=3)
+    assert evaluate(made, Rising(), n_bootstrap=20, protocol=lenient).n_unsound == 0
     with pytest.raises(KeyError, match="by frame"):
         result.value("auc", "frame")
 

@@ -10,7 +10,7 @@ from dfdetect.detectors import create_detector
 from dfdetect.detectors.base import ORACLE
 from dfdetect.detectors.checkpoint import make_header
 from dfdetect.detectors.runtime_torch import TorchDetector
-from dfdetect.evaluation import evaluate
+from dfdetect.evaluation.evaluate import evaluate
 from dfdetect.types import Image
 from tests.stores import SCALE, make_store
 

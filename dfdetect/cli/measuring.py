@@ -1,0 +1,197 @@
+"""The laboratory verbs that measure: each is a library call, and lines that say what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfdetect.cli.terminal import progress_bar, say, say_lines
+from dfdetect.errors import UsageError
+from dfdetect.evaluation.run_files import read_run
+from dfdetect.evaluation.runs import ScoredRun, TrainedOn
+from dfdetect.provenance import sha256_file, written_whole
+
+if TYPE_CHECKING:
+    from dfdetect.config import DiagnoseSettings, EvaluateSettings
+    from dfdetect.evaluation.benchmark import BenchmarkSettings
+    from dfdetect.evaluation.compare import CompareSettings
+    from dfdetect.evaluation.protocols import Protocol
+    from dfdetect.evaluation.robustness import OnProgress, RobustnessProgress
+    from dfdetect.evaluation.robustness_settings import RobustnessSettings
+
+
+def evaluate(settings: EvaluateSettings, command: str) -> None:
+    """Measure a detector, or scores that are there already, and print the headline rows."""
+    from dfdetect.evaluation.evaluate import evaluate_run
+
+    run = _imported(settings) if settings.scores is not None else _scored(settings)
+    if settings.name is not None:
+        run = dataclasses.replace(run, name=settings.name)
+    if settings.trained_on:
+        parts = tuple(tuple(part.split("/")) for part in settings.trained_on)
+        run = dataclasses.replace(run, trained_on=TrainedOn(parts))  # type: ignore[arg-type]
+    result = evaluate_run(
+        run,
+        settings.split,
+        out=settings.out,
+        protocol=settings.protocol,
+        n_bootstrap=settings.n_bootstrap,
+        seed=settings.seed,
+        command=command,
+    )
+    say_lines(result.headline())
+    say(f"scores, results and their hashes: {settings.out}")
+
+
+def _scored(settings: EvaluateSettings) -> ScoredRun:
+    # scores that are there already are measured without any of this
+    from dfdetect.data.crops import CropStore
+    from dfdetect.detectors.checkpoint import load_detector
+    from dfdetect.evaluation.scored import score_stores
+
+    detector = load_detector(settings.checkpoint)
+    stores = [CropStore.open(folder) for folder in settings.crops]
+    with progress_bar(f"Scoring {settings.split or 'all videos'}") as progress:
+        return score_stores(stores, detector, settings.split, progress=progress)
+
+
+def _imported(settings: EvaluateSettings) -> ScoredRun:
+    from dfdetect.data.manifest import Manifest
+    from dfdetect.evaluation.imported import imported_scores
+
+    assert settings.scores is not None  # noqa: S101 — the settings refuse one without the other
+    assert settings.manifest is not None  # noqa: S101
+    manifest = Manifest.read(settings.manifest)
+    videos = manifest.rows.where(split=settings.split)
+    if not len(videos):
+        raise UsageError(
+            f"{settings.manifest} has no video of split {settings.split!r}; give split=null for "
+            "all that it has"
+        )
+    run = imported_scores(
+        settings.scores,
+        videos,
+        settings.columns,
+        settings.polarity,
+        settings.name or settings.scores.stem,
+        settings.labels,
+    )
+    parents = (("manifest file", sha256_file(settings.manifest)), *run.parents)
+    return dataclasses.replace(run, split_rule=manifest.split_rule, parents=parents)
+
+
+def diagnose(settings: DiagnoseSettings, command: str) -> None:  # noqa: ARG001
+    """Say what makes our number differ from theirs."""
+    from dfdetect.evaluation.diagnose import diagnose as find_causes
+    from dfdetect.evaluation.published import published_number
+    from dfdetect.evaluation.reading import Reading
+
+    ours, *others = (read_run(folder) for folder in settings.runs)
+    theirs = others[0] if settings.published is None else published_number(settings.published)
+    found = find_causes(
+        ours,
+        theirs,
+        dataset=settings.dataset,
+        method=settings.method,
+        reading=Reading(**dataclasses.asdict(settings.reading)),
+        n_bootstrap=settings.n_bootstrap,
+        seed=settings.seed,
+    )
+    say_lines(found.lines())
+    if settings.out is not None:
+        with written_whole(settings.out) as part:
+            part.write_text(found.markdown(), encoding="utf-8")
+
+
+def benchmark(settings: BenchmarkSettings, command: str) -> None:
+    """Write the tables, figures and page of several evaluations, and print where they are."""
+    from dfdetect.evaluation.benchmark import BenchmarkPlan
+    from dfdetect.evaluation.benchmark import benchmark as tabulate
+    from dfdetect.evaluation.severity_curves import read_curves
+
+    runs = _runs(settings.runs, settings.names)
+    names = [run.name for run in runs]
+    _require_as_many("published_as", settings.published_as, names)
+    plan = BenchmarkPlan(
+        n_bootstrap=settings.n_bootstrap,
+        seed=settings.seed,
+        title=settings.title,
+        published_as=tuple(zip(names, settings.published_as, strict=False)),
+        curves=tuple(point for folder in settings.robustness for point in read_curves(folder)),
+        command=command,
+    )
+    protocols = [_protocol(name, settings.rules) for name in settings.protocols]
+    with progress_bar("Measuring") as progress:
+        result = tabulate(
+            runs, protocols, plan, settings.out, design=settings.design, progress=progress
+        )
+    for row in result.rows:
+        if (row.metric, row.unit) == ("auc", "video"):
+            interval = "" if row.ci_low is None else f" ({row.ci_low:.3f} – {row.ci_high:.3f})"
+            say(
+                f"{row.protocol}, {row.exposure}: {row.detector} on {row.dataset}, {row.method}: "
+                f"AUC by video {row.value:.3f}{interval}, {row.n_real} genuine and {row.n_fake} fake"
+            )
+    say_lines(result.undefined)
+    say_lines(result.left_out)
+    say(f"tables, figures and the page: {settings.out}")
+    result.require_coverage()
+
+
+def compare(settings: CompareSettings, command: str) -> None:
+    """Test whether detectors differ on the same videos, and print a sentence a pair."""
+    from dfdetect.evaluation.compare import compare as test_pairs
+    from dfdetect.evaluation.compare_page import write_comparison
+
+    result = test_pairs(
+        _runs(settings.runs, settings.names),
+        _protocol(settings.protocol, settings.rules),
+        fewest=settings.fewest,
+        alpha=settings.alpha,
+    )
+    write_comparison(result, settings.out, command)
+    say_lines(row.sentence for row in result.rows)
+    say(f"the comparison and its hashes: {settings.out}")
+
+
+def robustness(settings: RobustnessSettings, command: str) -> None:
+    """Measure detectors on degraded clips and print the worst of each first."""
+    from dfdetect.evaluation.robustness_results import run_robustness
+
+    with _stage_bar() as progress:
+        measured = run_robustness(settings, command, progress)
+    say_lines(measured.headline())
+    say_lines(measured.undefined)
+    say(f"results, curves and scores: {settings.out}")
+
+
+@contextmanager
+def _stage_bar() -> Iterator[OnProgress]:
+    with progress_bar("Robustness") as progress:
+
+        def tell(told: RobustnessProgress) -> None:
+            progress(told.n_done, told.n_all)
+
+        yield tell
+
+
+def _runs(folders: Sequence[Path], names: Sequence[str]) -> list[ScoredRun]:
+    _require_as_many("names", names, folders)
+    runs = [read_run(folder) for folder in folders]
+    if not names:
+        return runs
+    return [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _require_as_many(what: str, given: Sequence[str], runs: Sequence[object]) -> None:
+    if given and len(given) != len(runs):
+        raise UsageError(f"{what} has {len(given)} entries for {len(runs)} runs; give one for each")
+
+
+def _protocol(name: str, rules: Mapping[str, Protocol]) -> Protocol:
+    if name not in rules:
+        raise UsageError(f"unknown protocol {name!r}; choose one of {', '.join(sorted(rules))}")
+    return rules[name]

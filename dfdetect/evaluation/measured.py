@@ -1,0 +1,63 @@
+"""One run under one protocol: its rows, and all that was said on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dfdetect.evaluation.measure import MeasurePlan, measure
+from dfdetect.evaluation.protocols import Protocol, ProtocolView, protocol_views, under_protocol
+from dfdetect.evaluation.results import ResultRow
+from dfdetect.evaluation.runs import ScoredRun
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a protocol makes of a run.
+
+    Attributes:
+        rows: Every number.
+        undefined: Sentences on what has none, and why.
+        whole: The protocol's view of all videos at once, with its footnotes and coverage.
+        views: Those that the rows were measured on; one, but with Q3 one for each method.
+    """
+
+    rows: tuple[ResultRow, ...]
+    undefined: tuple[str, ...]
+    whole: ProtocolView = field(repr=False)
+    views: tuple[ProtocolView, ...] = field(repr=False)
+
+
+def measured(run: ScoredRun, protocol: Protocol, n_bootstrap: int, seed: int) -> Measured:
+    """Measure a run by the rules of a protocol.
+
+    Raises:
+        UsageError: The protocol refuses the run.
+    """
+    views = protocol_views(run, protocol)
+    rows: list[ResultRow] = []
+    undefined: list[str] = []
+    for view in views:
+        plan = _plan(run, protocol, view, n_bootstrap, seed)
+        found, without = measure(view.units, view.videos, plan)
+        rows += [row for row in found if row.method in (view.methods or (row.method,))]
+        undefined += without
+    whole = views[0] if len(views) == 1 else under_protocol(run, protocol)
+    return Measured(tuple(rows), tuple(undefined), whole, views)
+
+
+def _plan(
+    run: ScoredRun, protocol: Protocol, view: ProtocolView, n_bootstrap: int, seed: int
+) -> MeasurePlan:
+    fitted = run.calibration
+    # a calibration and a threshold hold for logits that came about as those they were fitted on
+    holds = fitted is None or protocol.aggregate in (None, fitted.aggregate)
+    return MeasurePlan(
+        detector=run.name,
+        protocol=protocol.name,
+        calibration=fitted if holds else None,
+        threshold=run.threshold if holds else None,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        trained_on=view.trained_on,
+        ranked_only=run.ranked_only,
+    )

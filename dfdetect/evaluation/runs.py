@@ -1,0 +1,83 @@
+"""One detector's scores on some videos, with all that measuring and comparing them needs.
+
+Scores come from our detectors (`scored.score_stores`), from a folder that `dfdetect evaluate`
+wrote, or from anybody's file (`imported_scores`); from here on nothing asks which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dfdetect.data.videos import Videos
+from dfdetect.scoring.score_table import ScoreTable
+from dfdetect.types import Calibration
+
+SEEN, HELD_OUT, MIXED, UNKNOWN = "seen", "held-out", "mixed", "unknown"
+FRAME, CLIP, TRACK, VIDEO = "frame", "clip", "track", "video"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedOn:
+    """What a detector learned from: pairs of dataset and method, `original` for genuine videos.
+
+    Blends made of genuine faces are no method of a dataset: a detector of blends alone has seen
+    genuine videos only.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+
+    def exposure(self, dataset: str, method: str) -> str:
+        """Return whether fakes of a method of a dataset were trained on: `seen` or `held-out`.
+
+        A method is told by its dataset and name; the same method in another dataset is held out.
+
+        Example:
+            >>> learned = TrainedOn((("ffpp", "original"), ("ffpp", "Deepfakes")))
+            >>> learned.exposure("ffpp", "FaceSwap")
+            'held-out'
+        """
+        return SEEN if (dataset, method) in self.parts else HELD_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRun:
+    """A detector's scores on the videos of one split.
+
+    Attributes:
+        name: What tables call it.
+        scores: All rows of these videos, scored or skipped; every video has at least one.
+        videos: The manifest's rows of the same videos, sorted by id as `scores.video_ids` are.
+        unit: What a row is of: `frame`, `clip`, or `video` where others gave one score a video.
+        trained_on: What it learned from; None where nobody says.
+        calibration: What turns its logits into likelihood ratios; None where it has none.
+        threshold: The logit above which it says fake, chosen on validation data; None without.
+        oracle: Why titles must say that it was selected on what it is measured on, or ''.
+        parents: Pairs of a role (weights, crops, manifest, scores) and a SHA-256.
+        frames: Frames a row is of, more than one for detectors of clips.
+        split_rule: How its manifest was split (`SplitRule.strategy`), '' where nobody says.
+        ranked_only: Only the order of its scores means something; they are no logits.
+        notes: What a reader of its numbers must know, in sentences.
+    """
+
+    name: str
+    scores: ScoreTable = field(repr=False)
+    videos: Videos = field(repr=False)
+    unit: str = "frame"
+    trained_on: TrainedOn | None = None
+    calibration: Calibration | None = None
+    threshold: float | None = None
+    oracle: str = ""
+    parents: tuple[tuple[str, str], ...] = ()
+    frames: int = 1
+    split_rule: str = ""
+    ranked_only: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse scores and videos that are not of the same videos in the same order."""
+        if self.videos.column("video_id").to_pylist() != list(self.scores.video_ids):
+            raise ValueError(f"the scores of {self.name} and their manifest name other videos")
+
+    def aggregate_under(self, wanted: str | None) -> str:
+        """Return how faces become a track: as wanted, else as the calibration was fitted."""
+        return wanted or (self.calibration.aggregate if self.calibration else "mean_logit")
