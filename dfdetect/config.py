@@ -25,10 +25,10 @@ from omegaconf.errors import MissingMandatoryValue
 from dfdetect.data.engines import EngineSettings
 from dfdetect.data.splits import SplitRule
 from dfdetect.errors import UsageError
-from dfdetect.evaluation.benchmark import BenchmarkSettings
-from dfdetect.evaluation.compare import CompareSettings
-from dfdetect.evaluation.protocols import Protocol
-from dfdetect.evaluation.robustness_settings import RobustnessSettings
+from dfdetect.evaluation.benchmark.benchmark import BenchmarkSettings
+from dfdetect.evaluation.benchmark.compare import CompareSettings
+from dfdetect.evaluation.protocols.protocol import Protocol
+from dfdetect.evaluation.robustness.settings import RobustnessSettings
 from dfdetect.evaluation.score_columns import ColumnMap
 from dfdetect.export import Int8Settings
 from dfdetect.media import FrameSampler
@@ -159,7 +159,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReadingSettings:
-    """How a number is read from scores, as in `dfdetect.evaluation.reading.Reading`."""
+    """How a number is read from scores, as in `dfdetect.evaluation.diagnosis.reading.Reading`."""
 
     metric: str
     unit: str

@@ -30,7 +30,7 @@ from yardstick import pin, run_fresh
 
 from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.evaluation.evaluate import evaluate_run
-from dfdetect.evaluation.protocols import STRICT
+from dfdetect.evaluation.protocols.protocol import STRICT
 from dfdetect.evaluation.run_files import read_run, write_run
 from dfdetect.evaluation.runs import ScoredRun, TrainedOn
 from dfdetect.scoring.metrics import bootstrap_ci, roc_auc

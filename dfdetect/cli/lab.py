@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dfdetect.cli.terminal import extraction_bar, progress_bar, say, say_lines, say_table
+from dfdetect.cli.terminal import (
+    extraction_bar,
+    note,
+    progress_bar,
+    say,
+    say_lines,
+    say_table,
+)
 from dfdetect.config import ExportSettings, ExtractSettings, IndexSettings
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import DatasetAdapter, DatasetInfo, create_dataset

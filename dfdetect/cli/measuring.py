@@ -16,11 +16,11 @@ from dfdetect.provenance import sha256_file, written_whole
 
 if TYPE_CHECKING:
     from dfdetect.config import DiagnoseSettings, EvaluateSettings
-    from dfdetect.evaluation.benchmark import BenchmarkSettings
-    from dfdetect.evaluation.compare import CompareSettings
-    from dfdetect.evaluation.protocols import Protocol
-    from dfdetect.evaluation.robustness import OnProgress, RobustnessProgress
-    from dfdetect.evaluation.robustness_settings import RobustnessSettings
+    from dfdetect.evaluation.benchmark.benchmark import BenchmarkSettings
+    from dfdetect.evaluation.benchmark.compare import CompareSettings
+    from dfdetect.evaluation.protocols.protocol import Protocol
+    from dfdetect.evaluation.robustness.run import OnProgress, RobustnessProgress
+    from dfdetect.evaluation.robustness.settings import RobustnessSettings
 
 
 def evaluate(settings: EvaluateSettings, command: str) -> None:
@@ -85,9 +85,9 @@ def _imported(settings: EvaluateSettings) -> ScoredRun:
 
 def diagnose(settings: DiagnoseSettings, command: str) -> None:  # noqa: ARG001
     """Say what makes our number differ from theirs."""
-    from dfdetect.evaluation.diagnose import diagnose as find_causes
-    from dfdetect.evaluation.published import published_number
-    from dfdetect.evaluation.reading import Reading
+    from dfdetect.evaluation.diagnosis.diagnose import diagnose as find_causes
+    from dfdetect.evaluation.diagnosis.reading import Reading
+    from dfdetect.evaluation.published.numbers import published_number
 
     ours, *others = (read_run(folder) for folder in settings.runs)
     theirs = others[0] if settings.published is None else published_number(settings.published)
@@ -108,9 +108,9 @@ def diagnose(settings: DiagnoseSettings, command: str) -> None:  # noqa: ARG001
 
 def benchmark(settings: BenchmarkSettings, command: str) -> None:
     """Write the tables, figures and page of several evaluations, and print where they are."""
-    from dfdetect.evaluation.benchmark import BenchmarkPlan
-    from dfdetect.evaluation.benchmark import benchmark as tabulate
-    from dfdetect.evaluation.severity_curves import read_curves
+    from dfdetect.evaluation.benchmark.benchmark import BenchmarkPlan
+    from dfdetect.evaluation.benchmark.benchmark import benchmark as tabulate
+    from dfdetect.evaluation.robustness.curves import read_curves
 
     runs = _runs(settings.runs, settings.names)
     names = [run.name for run in runs]
@@ -133,7 +133,8 @@ def benchmark(settings: BenchmarkSettings, command: str) -> None:
             interval = "" if row.ci_low is None else f" ({row.ci_low:.3f} – {row.ci_high:.3f})"
             say(
                 f"{row.protocol}, {row.exposure}: {row.detector} on {row.dataset}, {row.method}: "
-                f"AUC by video {row.value:.3f}{interval}, {row.n_real} genuine and {row.n_fake} fake"
+                f"AUC by video {row.value:.3f}{interval}, {row.n_real} genuine and {row.n_fake} "
+                "fake"
             )
     say_lines(result.undefined)
     say_lines(result.left_out)
@@ -143,8 +144,8 @@ def benchmark(settings: BenchmarkSettings, command: str) -> None:
 
 def compare(settings: CompareSettings, command: str) -> None:
     """Test whether detectors differ on the same videos, and print a sentence a pair."""
-    from dfdetect.evaluation.compare import compare as test_pairs
-    from dfdetect.evaluation.compare_page import write_comparison
+    from dfdetect.evaluation.benchmark.compare import compare as test_pairs
+    from dfdetect.evaluation.benchmark.compare_page import write_comparison
 
     result = test_pairs(
         _runs(settings.runs, settings.names),
@@ -159,7 +160,7 @@ def compare(settings: CompareSettings, command: str) -> None:
 
 def robustness(settings: RobustnessSettings, command: str) -> None:
     """Measure detectors on degraded clips and print the worst of each first."""
-    from dfdetect.evaluation.robustness_results import run_robustness
+    from dfdetect.evaluation.robustness.results import run_robustness
 
     with _stage_bar() as progress:
         measured = run_robustness(settings, command, progress)

@@ -11,10 +11,10 @@ import numpy as np
 
 from dfdetect.detectors.base import ORACLE, LoadedDetector
 from dfdetect.errors import UsageError
-from dfdetect.evaluation.coverage import require_coverage
 from dfdetect.evaluation.measure import LEVEL
 from dfdetect.evaluation.measured import measured
-from dfdetect.evaluation.protocols import PLAIN, Protocol
+from dfdetect.evaluation.protocols.coverage import require_coverage
+from dfdetect.evaluation.protocols.protocol import PLAIN, Protocol
 from dfdetect.evaluation.results import EvaluationResult, write_results
 from dfdetect.evaluation.runs import ScoredRun
 from dfdetect.provenance import sha256_value

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dfdetect.evaluation.measure import MeasurePlan, measure
-from dfdetect.evaluation.protocols import Protocol, ProtocolView, protocol_views, under_protocol
+from dfdetect.evaluation.protocols.protocol import (
+    Protocol,
+    ProtocolView,
+    protocol_views,
+    under_protocol,
+)
 from dfdetect.evaluation.results import ResultRow
 from dfdetect.evaluation.runs import ScoredRun
 

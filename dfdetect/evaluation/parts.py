@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdetect.data.videos import Videos
-from dfdetect.evaluation.coverage import sets_of
+from dfdetect.evaluation.protocols.coverage import sets_of
 from dfdetect.evaluation.results import ALL
 from dfdetect.types import FAKE, REAL
 

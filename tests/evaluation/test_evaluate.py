@@ -24,7 +24,7 @@ from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.evaluation.evaluate import evaluate
 from dfdetect.evaluation.measure import AT_THRESHOLD, OF_LOG_LR, OF_PROBABILITY, RANKING
-from dfdetect.evaluation.protocols import PLAIN
+from dfdetect.evaluation.protocols.protocol import PLAIN
 from dfdetect.evaluation.results import read_results
 from dfdetect.evaluation.run_files import read_run
 from dfdetect.media import FrameSampler

@@ -11,7 +11,7 @@ from dfdetect.data.shards import CropRow, CropStore
 from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.errors import UsageError
 from dfdetect.evaluation.evaluate import evaluate
-from dfdetect.evaluation.protocols import PLAIN
+from dfdetect.evaluation.protocols.protocol import PLAIN
 from dfdetect.scoring import metrics
 from dfdetect.types import CropPolicy, Image
 from tests.stores import SCALE, clip_row, write_store

@@ -18,7 +18,7 @@ from dfdetect.data.videos import MANIFEST, Videos
 from dfdetect.errors import ContractError, UsageError
 from dfdetect.evaluation.imported import imported_scores
 from dfdetect.evaluation.measure import MeasurePlan, measure
-from dfdetect.evaluation.protocols import PLAIN, under_protocol
+from dfdetect.evaluation.protocols.protocol import PLAIN, under_protocol
 from dfdetect.evaluation.runs import ScoredRun
 from dfdetect.evaluation.score_columns import ColumnMap
 from tests.score_runs import video

@@ -1,0 +1,1 @@
+"""Under which rules scores become numbers: protocols, the benchmark's habits, designs of tables."""

@@ -1,0 +1,1 @@
+"""The figures that papers and others' runs state, with their source and definition."""
