@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from dfdetect.media.x264 import repeatable_x264
 from dfdetect.types import Image
 
 PRESET = "veryfast"
@@ -43,7 +44,7 @@ def h264(frames: Sequence[Image], crf: int) -> list[Image]:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height = width + width % 2, height + height % 2
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 25), 1
-    encoder.options = {"crf": str(crf), "preset": PRESET}
+    encoder.options = {"crf": str(crf), "preset": PRESET} | repeatable_x264()
     packets = []
     for number, frame in enumerate(frames):
         picture = av.VideoFrame.from_ndarray(np.pad(frame, even, "edge"), "rgb24")

@@ -19,6 +19,7 @@ import numpy as np
 
 from dfdetect.data.blend import BlendSettings, self_blend
 from dfdetect.errors import DfdetectError
+from dfdetect.media.x264 import repeatable_x264
 from dfdetect.provenance import written_whole
 from dfdetect.types import Image, Point
 
@@ -115,9 +116,8 @@ def _reported(
 def _encode(path: Path, pictures: Iterator[Image]) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         # one thread: x264 may cut slices differently with another number of cores
-        stream = container.add_stream(
-            "libx264", rate=FPS, options={"crf": "20", "preset": "veryfast", "threads": "1"}
-        )
+        options = {"crf": "20", "preset": "veryfast", "threads": "1"} | repeatable_x264()
+        stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.time_base = Fraction(1, FPS)
         for picture in pictures:

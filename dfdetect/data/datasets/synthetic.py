@@ -33,6 +33,7 @@ from dfdetect.data.datasets.base import (
     Expected,
 )
 from dfdetect.errors import UsageError
+from dfdetect.media.x264 import repeatable_x264
 from dfdetect.provenance import written_whole
 from dfdetect.types import FAKE, REAL, Image
 
@@ -153,7 +154,8 @@ def write_clip(path: Path, pictures: Sequence[Image], fps: int) -> None:
         written_whole(path) as part,
         av.open(str(part), "w", format="mp4") as container,
     ):
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "threads": "1"})
+        options = {"crf": "20", "threads": "1"} | repeatable_x264()
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, fps)
         for picture in pictures:

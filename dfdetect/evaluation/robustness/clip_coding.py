@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from dfdetect.errors import UnreadableVideo, UsageError
+from dfdetect.media.x264 import repeatable_x264
 from dfdetect.provenance import written_whole
 from dfdetect.types import Frame, Image
 
@@ -31,8 +32,6 @@ _TICK_S = Fraction(1, TICKS_PER_SECOND)
 _MAX_FPS = 240
 # so many frames of a clip are looked at before its encoder is set up
 _SHORT = 3
-# CV_CPU_AVX_512F, which OpenCV's Python module gives no name
-_AVX_512 = 13
 
 _Ticked: TypeAlias = tuple[Frame, int, int]
 
@@ -71,7 +70,7 @@ class Encoding:
     def options(self) -> dict[str, str]:
         """What the encoder is told."""
         if self.codec == LOSSLESS:
-            return {"qp": "0", "preset": "ultrafast"} | _repeatable()
+            return {"qp": "0", "preset": "ultrafast"} | repeatable_x264()
         options = {"crf": str(self.crf), "preset": self.preset}
         if self.codec == H265:
             told = "log-level=none:pools=none:frame-threads=1:info=0"
@@ -80,13 +79,7 @@ class Encoding:
             return options | {"x265-params": told}
         if self.max_kbps is not None:
             options |= {"maxrate": f"{self.max_kbps}k", "bufsize": f"{2 * self.max_kbps}k"}
-        return options | _repeatable()
-
-
-def _repeatable() -> dict[str, str]:
-    # with AVX-512, libx264's look-ahead (macroblock tree) depends on what memory held before: equal
-    # pictures give other bytes from run to run. Whoever has AVX-512 has AVX2.
-    return {"x264-params": "asm=AVX2"} if cv2.checkHardwareSupport(_AVX_512) else {}
+        return options | repeatable_x264()
 
 
 LOSSLESS_ENCODING = Encoding()
