@@ -5,6 +5,7 @@ python scripts/run_notebooks.py notebooks
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +15,10 @@ from nbclient import NotebookClient
 
 
 def main(folder: Path) -> int:
-    """Execute the notebooks in a scratch folder, so that a run leaves nothing behind."""
+    """Execute the notebooks in a scratch folder, so that a run leaves nothing behind.
+
+    What a notebook reads lies in folders beside it, of which it gets copies.
+    """
     notebooks = sorted(folder.glob("*.ipynb"))
     if not notebooks:
         print(f"{folder} holds no notebook", file=sys.stderr)
@@ -22,6 +26,9 @@ def main(folder: Path) -> int:
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         with tempfile.TemporaryDirectory() as scratch:
+            for data in folder.iterdir():
+                if data.is_dir() and not data.name.startswith("."):
+                    shutil.copytree(data, Path(scratch) / data.name)
             NotebookClient(
                 notebook,
                 timeout=600,

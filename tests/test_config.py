@@ -11,13 +11,16 @@ from omegaconf import DictConfig
 
 from dfdetect.config import (
     SETTINGS,
-    ExtractSettings,
-    IndexSettings,
     config_dir,
     register_schemas,
     settings_from,
 )
+from dfdetect.data.settings import ExtractSettings, IndexSettings
 from dfdetect.errors import UsageError
+from dfdetect.evaluation.benchmark.benchmark import BenchmarkSettings
+from dfdetect.evaluation.benchmark.compare import CompareSettings
+from dfdetect.evaluation.protocols.protocol import DEEPFAKEBENCH, PLAIN, STRICT
+from dfdetect.evaluation.settings import EvaluateSettings
 from dfdetect.media import FrameSampler
 from dfdetect.training.settings import FitSettings
 
@@ -79,6 +82,36 @@ def test_every_verb_composes_to_its_settings(verb: str) -> None:
 def test_every_option_composes(verb: str, group: str, option: str) -> None:
     config = composed(verb, f"{group}={option}")
     assert isinstance(settings_from(config, SETTINGS[verb]), SETTINGS[verb])
+
+
+@pytest.mark.parametrize("verb", SETTINGS)
+def test_no_key_has_the_name_of_a_group_that_it_is_not(verb: str) -> None:
+    """Hydra takes such a key for the group, and refuses its values."""
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    for field in dataclasses.fields(SETTINGS[verb]):
+        if field.name in groups:
+            option = next((config_dir() / field.name).glob("*.yaml")).stem
+            assert composed(verb, f"{field.name}={option}")
+
+
+def test_a_rule_is_changed_beside_its_protocol() -> None:
+    words = ["protocol=strict", "protocol.min_coverage=0.8", "protocol.split=val"]
+    protocol = settings_from(composed("evaluate", *words), EvaluateSettings).protocol
+    assert protocol == dataclasses.replace(STRICT, min_coverage=0.8, split="val")
+    compared = settings_from(composed("compare", "protocol=deepfakebench"), CompareSettings)
+    assert compared.protocol == DEEPFAKEBENCH
+    told = settings_from(composed("benchmark", "rules.strict.min_faces=1"), BenchmarkSettings)
+    assert told.rules == {
+        "plain": PLAIN,
+        "strict": dataclasses.replace(STRICT, min_faces=1),
+        "deepfakebench": DEEPFAKEBENCH,
+    }
+
+
+def test_a_refusal_of_the_settings_is_its_sentence_alone() -> None:
+    config = composed("evaluate", "protocol.min_faces=0", "n_bootstrap=-1")
+    with pytest.raises(UsageError, match=r"^protocol\.min_faces=0 must be 1 or more$"):
+        settings_from(config, EvaluateSettings)
 
 
 @pytest.mark.parametrize("path", sorted((config_dir() / "experiment").glob("*.yaml")))

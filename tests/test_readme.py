@@ -50,6 +50,8 @@ def test_the_commands_of_the_readme_run(
         assert "Traceback" not in done.stderr, line
     assert (tmp_path / "work" / "results" / "results.parquet").is_file()
     assert (tmp_path / "work" / "quickstart.onnx").is_file()
+    assert (tmp_path / "work" / "benchmark" / "benchmark.html").is_file()
+    assert (tmp_path / "work" / "compared" / "comparison.md").is_file()
 
 
 def bundled_commands(project_root: Path) -> list[str]:

@@ -10,8 +10,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from dfdetect.cli.offline import network_off
+from dfdetect.cli.places import check_out
 from dfdetect.cli.predict import add_detector_arguments, make_analyzer
-from dfdetect.cli.session import EXIT_ANALYSED, EXIT_INCONCLUSIVE, Session, check_out, worst
+from dfdetect.cli.session import EXIT_ANALYSED, EXIT_INCONCLUSIVE, Session, worst
 from dfdetect.cli.terminal import note, progress_bar, say
 
 DISCLAIMER = (

@@ -35,13 +35,16 @@ SECOND_WORDS = {
         "robustness": "measure what platforms and editing make of a detector",
     },
 }
+_SECOND_NAMES = {
+    second: (verb, second) for verb, seconds in SECOND_WORDS.items() for second in seconds
+}
 _TAKE_RUNS = ("diagnose", "compare")
 # what a user who tried flags should have typed
 LAB_EXAMPLES = {
     "index": ("dataset=folder", "data_root=/path/to/folder", "out=mine.parquet"),
     "extract": ("manifest=mine.parquet", "data_root=/path/to/folder", "out=mine"),
     "train": ("trainer.steps=3",),
-    "evaluate": ("crops=[mine]", "split=test"),
+    "evaluate": ("crops=[mine]", "protocol=strict"),
     "diagnose": ("ours", "theirs"),
     "benchmark": ("runs=[results/a,results/b]", "out=table"),
     "compare": ("results/a", "results/b", "out=compared"),
@@ -83,9 +86,10 @@ def unknown_verb(words: Sequence[str]) -> str:
         "unknown verb 'predcit'; did you mean: dfdetect predict clip.mp4"
     """
     first = words[0]
-    near = difflib.get_close_matches(first.lstrip("-"), [*PEOPLE_VERBS, *LAB_VERBS], n=1)
+    names = {**{verb: (verb,) for verb in (*PEOPLE_VERBS, *LAB_VERBS)}, **_SECOND_NAMES}
+    near = difflib.get_close_matches(first.lstrip("-"), names, n=1)
     if near:
-        return f"unknown verb {first!r}; did you mean: {_line(near[0], *words[1:])}"
+        return f"unknown verb {first!r}; did you mean: {_line(*names[near[0]], *words[1:])}"
     if Path(first).exists() or Path(first).suffix:
         return f"{first!r} is no verb; to analyse a clip: {_line('predict', *words)}"
     known = ", ".join([*PEOPLE_VERBS, *LAB_VERBS])
@@ -114,22 +118,45 @@ def refuse_overrides(verb: str, words: Sequence[str], parser: ArgumentParser) ->
 def lab_verb(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
     """Return which lab task is meant, and its words in its own dialect.
 
-    Two tasks are named by a second word; those that take results folders take them bare.
+    Some tasks are named by a second word; those that take results folders take them bare.
 
     Example:
-        >>> lab_verb("benchmark", ["compare", "a", "my b", "out=c"])
-        ('compare', ["runs=['a','my b']", 'out=c'])
+        >>> lab_verb("benchmark", ["compare", "a", "my b", "out=c", "--cfg", "job"])
+        ('compare', ["runs=['a','my b']", 'out=c', '--cfg', 'job'])
         >>> lab_verb("evaluate", ["crops=[a]"])
         ('evaluate', ['crops=[a]'])
     """
     if not words or words[0] not in SECOND_WORDS.get(verb, ()):
         return verb, list(words)
     task, rest = words[0], list(words[1:])
-    bare = [word for word in rest if "=" not in word and not word.startswith(("-", "~"))]
-    if task not in _TAKE_RUNS or not bare or any(word in _HYDRA_FLAGS for word in rest):
+    if task not in _TAKE_RUNS:
         return task, rest
-    quoted = ",".join("'" + word.replace("'", "\\'") + "'" for word in bare)
-    return task, [f"runs=[{quoted}]", *(word for word in rest if word not in bare)]
+    bare, others = [], []
+    while rest:
+        word = rest.pop(0)
+        is_key = _OVERRIDE.fullmatch(word.lstrip("+")) and not Path(word).exists()
+        if is_key or word.startswith(("-", "~")):
+            others.append(word)
+            if _HYDRA_FLAGS.get(word) and rest:
+                others.append(rest.pop(0))
+        else:
+            bare.append(word)
+    if not bare:
+        return task, others
+    return task, [f"runs=[{','.join(map(quoted, bare))}]", *others]
+
+
+def quoted(text: str) -> str:
+    r"""Return a text between single quotes as Hydra's grammar has it.
+
+    Backslashes mean themselves there, but for those before a quote.
+
+    Example:
+        >>> print(quoted("a dataset's"), quoted("a\\b"))
+        'a dataset\'s' 'a\b'
+    """
+    inner = re.sub(r"(\\*)('|\Z)", lambda each: 2 * each[1] + each[2].replace("'", "\\'"), text)
+    return f"'{inner}'"
 
 
 def spoken(task: str) -> tuple[str, ...]:
@@ -139,10 +166,18 @@ def spoken(task: str) -> tuple[str, ...]:
         >>> spoken("compare"), spoken("train")
         (('benchmark', 'compare'), ('train',))
     """
-    for verb, seconds in SECOND_WORDS.items():
-        if task in seconds:
-            return verb, task
-    return (task,)
+    return _SECOND_NAMES.get(task, (task,))
+
+
+def described(task: str) -> str:
+    """Return what a lab task does."""
+    verb, *seconds = spoken(task)
+    return SECOND_WORDS[verb][seconds[0]] if seconds else LAB_VERBS[verb]
+
+
+def example(task: str) -> str:
+    """Return a line that calls a lab task."""
+    return _line(*spoken(task), *LAB_EXAMPLES[task])
 
 
 def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
@@ -156,6 +191,11 @@ def refuse_flags(verb: str, words: Sequence[str]) -> str | None:
         >>> refuse_flags("train", ["--trainer.lr=0.1", "seed=1"])
         'train takes key=value: dfdetect train trainer.lr=0.1 seed=1'
     """
+    if words and "=" not in words[0] and words[0] not in _HYDRA_FLAGS:
+        near = difflib.get_close_matches(words[0].lstrip("-"), SECOND_WORDS.get(verb, ()), n=1)
+        if near and not Path(words[0]).exists():
+            line = _line(verb, near[0], *words[1:])
+            return f"{verb} has no second word {words[0]!r}; did you mean: {line}"
     right: list[str] = []
     understood = wrong = False
     rest = list(words)

@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dfdetect.cli.terminal import (
     extraction_bar,
@@ -20,21 +20,20 @@ from dfdetect.cli.terminal import (
     say_lines,
     say_table,
 )
-from dfdetect.config import ExportSettings, ExtractSettings, IndexSettings
 from dfdetect.data.crops import CropStore, extract_crops
 from dfdetect.data.datasets import DatasetAdapter, DatasetInfo, create_dataset
 from dfdetect.data.engines import create_engine
 from dfdetect.data.estimate import Range, estimate_extraction
 from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.data.settings import ExtractSettings, IndexSettings
 from dfdetect.data.shards import VIDEO_FAULTS
 from dfdetect.data.verify import require_apart, verify_dataset
 from dfdetect.data.verify_report import VerifyReport, part_name
 from dfdetect.errors import FaultyCopy
+from dfdetect.export.settings import ExportSettings
 from dfdetect.provenance import sha256_file
 from dfdetect.training.settings import FitSettings
 from dfdetect.types import FAKE, REAL
-
-S = TypeVar("S")
 
 # of each kind on the terminal; the file or manifest that is written holds all
 _MOST_SHOWN = 20
@@ -312,11 +311,3 @@ def _bundle(settings: ExportSettings) -> None:
     hashes = [(path.name, sha256_file(path)) for path in (weights, report.path)]
     write_card(settings.out / "default.md", read_header(weights), hashes, limits, measured)
     say(f"logits agree within {report.max_difference:.1e}: {report.path}")
-
-
-def in_subfolder(settings: S, folder: Path) -> tuple[str, S]:
-    """Return the settings with their output moved into a folder of its own, and its key."""
-    name = "run_dir" if hasattr(settings, "run_dir") else "out"
-    out: Path = getattr(settings, name)
-    moved = out / folder if not out.suffix else out.parent / folder / out.name
-    return name, dataclasses.replace(settings, **{name: moved})  # type: ignore[type-var]

@@ -126,7 +126,7 @@ def _run_lab_verb(verb: str, words: Sequence[str]) -> int:
     # Hydra is for lab verbs only; people verbs must start without it
     from dfdetect.cli import hydra_app
 
-    return hydra_app.run(task, rest)
+    return hydra_app.run(task, rest, [verb, *words])
 
 
 def _help() -> str:

@@ -8,40 +8,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dfdetect.cli.places import check_file, check_out
 from dfdetect.cli.terminal import progress_bar, say, say_lines
-from dfdetect.errors import UsageError
+from dfdetect.errors import LowCoverage, UsageError
 from dfdetect.evaluation.run_files import read_run
 from dfdetect.evaluation.runs import ScoredRun, TrainedOn
 from dfdetect.provenance import sha256_file, written_whole
 
 if TYPE_CHECKING:
-    from dfdetect.config import DiagnoseSettings, EvaluateSettings
     from dfdetect.evaluation.benchmark.benchmark import BenchmarkSettings
     from dfdetect.evaluation.benchmark.compare import CompareSettings
     from dfdetect.evaluation.protocols.protocol import Protocol
     from dfdetect.evaluation.robustness.run import OnProgress, RobustnessProgress
     from dfdetect.evaluation.robustness.settings import RobustnessSettings
+    from dfdetect.evaluation.settings import DiagnoseSettings, EvaluateSettings
+
+OUT = "out=FOLDER"
 
 
 def evaluate(settings: EvaluateSettings, command: str) -> None:
     """Measure a detector, or scores that are there already, and print the headline rows."""
     from dfdetect.evaluation.evaluate import evaluate_run
 
+    check_out(settings.out, OUT)
     run = _imported(settings) if settings.scores is not None else _scored(settings)
     if settings.name is not None:
         run = dataclasses.replace(run, name=settings.name)
     if settings.trained_on:
         parts = tuple(tuple(part.split("/")) for part in settings.trained_on)
         run = dataclasses.replace(run, trained_on=TrainedOn(parts))  # type: ignore[arg-type]
-    result = evaluate_run(
-        run,
-        settings.split,
-        out=settings.out,
-        protocol=settings.protocol,
-        n_bootstrap=settings.n_bootstrap,
-        seed=settings.seed,
-        command=command,
-    )
+    try:
+        result = evaluate_run(
+            run,
+            settings.protocol.split,
+            out=settings.out,
+            protocol=settings.protocol,
+            n_bootstrap=settings.n_bootstrap,
+            seed=settings.seed,
+            command=command,
+        )
+    except LowCoverage:
+        say(f"scores, results and their hashes, of the videos that have a score: {settings.out}")
+        raise
     say_lines(result.headline())
     say(f"scores, results and their hashes: {settings.out}")
 
@@ -54,22 +62,25 @@ def _scored(settings: EvaluateSettings) -> ScoredRun:
 
     detector = load_detector(settings.checkpoint)
     stores = [CropStore.open(folder) for folder in settings.crops]
-    with progress_bar(f"Scoring {settings.split or 'all videos'}") as progress:
-        return score_stores(stores, detector, settings.split, progress=progress)
+    split = settings.protocol.split
+    with progress_bar(f"Scoring {split or 'all videos'}") as progress:
+        return score_stores(stores, detector, split, progress=progress)
 
 
 def _imported(settings: EvaluateSettings) -> ScoredRun:
-    from dfdetect.data.manifest import Manifest
+    from dfdetect.data.manifest_file import Manifest
     from dfdetect.evaluation.imported import imported_scores
 
     assert settings.scores is not None  # noqa: S101 — the settings refuse one without the other
     assert settings.manifest is not None  # noqa: S101
     manifest = Manifest.read(settings.manifest)
-    videos = manifest.rows.where(split=settings.split)
+    split = settings.protocol.split
+    videos = manifest.rows.where(split=split)
     if not len(videos):
+        there = sorted({str(each or "none") for each in manifest.rows.column("split").to_pylist()})
         raise UsageError(
-            f"{settings.manifest} has no video of split {settings.split!r}; give split=null for "
-            "all that it has"
+            f"{settings.manifest} has no video of split {split!r} (it has: {', '.join(there)}); "
+            "say protocol.split=…, or null for all that it has"
         )
     run = imported_scores(
         settings.scores,
@@ -89,21 +100,24 @@ def diagnose(settings: DiagnoseSettings, command: str) -> None:  # noqa: ARG001
     from dfdetect.evaluation.diagnosis.reading import Reading
     from dfdetect.evaluation.published.numbers import published_number
 
-    ours, *others = (read_run(folder) for folder in settings.runs)
+    if settings.out is not None:
+        check_file(settings.out, "out=FILE")
+    ours, *others = _runs(settings.runs, ())
     theirs = others[0] if settings.published is None else published_number(settings.published)
+    told = dataclasses.asdict(settings.reading)
     found = find_causes(
         ours,
         theirs,
-        dataset=settings.dataset,
-        method=settings.method,
-        reading=Reading(**dataclasses.asdict(settings.reading)),
+        dataset=told.pop("dataset"),
+        method=told.pop("method"),
+        reading=Reading(**told),
         n_bootstrap=settings.n_bootstrap,
         seed=settings.seed,
     )
-    say_lines(found.lines())
     if settings.out is not None:
         with written_whole(settings.out) as part:
             part.write_text(found.markdown(), encoding="utf-8")
+    say_lines(found.lines())
 
 
 def benchmark(settings: BenchmarkSettings, command: str) -> None:
@@ -112,6 +126,7 @@ def benchmark(settings: BenchmarkSettings, command: str) -> None:
     from dfdetect.evaluation.benchmark.benchmark import benchmark as tabulate
     from dfdetect.evaluation.robustness.curves import read_curves
 
+    _require_apart(settings.out, settings.runs)
     runs = _runs(settings.runs, settings.names)
     names = [run.name for run in runs]
     _require_as_many("published_as", settings.published_as, names)
@@ -147,9 +162,10 @@ def compare(settings: CompareSettings, command: str) -> None:
     from dfdetect.evaluation.benchmark.compare import compare as test_pairs
     from dfdetect.evaluation.benchmark.compare_page import write_comparison
 
+    _require_apart(settings.out, settings.runs)
     result = test_pairs(
         _runs(settings.runs, settings.names),
-        _protocol(settings.protocol, settings.rules),
+        settings.protocol,
         fewest=settings.fewest,
         alpha=settings.alpha,
     )
@@ -162,6 +178,7 @@ def robustness(settings: RobustnessSettings, command: str) -> None:
     """Measure detectors on degraded clips and print the worst of each first."""
     from dfdetect.evaluation.robustness.results import run_robustness
 
+    check_out(settings.out, OUT)
     with _stage_bar() as progress:
         measured = run_robustness(settings, command, progress)
     say_lines(measured.headline())
@@ -180,11 +197,21 @@ def _stage_bar() -> Iterator[OnProgress]:
 
 
 def _runs(folders: Sequence[Path], names: Sequence[str]) -> list[ScoredRun]:
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError(f"a results folder is given twice: {', '.join(map(str, folders))}")
     _require_as_many("names", names, folders)
+    if not all(map(str.strip, names)):
+        raise UsageError("a name is empty; say what tables call each run: names=[A,B]")
     runs = [read_run(folder) for folder in folders]
     if not names:
         return runs
     return [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _require_apart(out: Path, runs: Sequence[Path]) -> None:
+    check_out(out, OUT)
+    if out.resolve() in {run.resolve() for run in runs}:
+        raise UsageError(f"{out} holds the scores that are to be measured; name another {OUT}")
 
 
 def _require_as_many(what: str, given: Sequence[str], runs: Sequence[object]) -> None:

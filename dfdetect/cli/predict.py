@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfdetect.cli.offline import network_off
-from dfdetect.cli.session import Session, check_out, named, worst
+from dfdetect.cli.places import check_out
+from dfdetect.cli.session import Session, named, worst
 from dfdetect.cli.terminal import note
 
 if TYPE_CHECKING:

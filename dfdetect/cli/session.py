@@ -120,19 +120,6 @@ def named(text: str) -> Path:
     return Path(os.path.abspath(path)) if path.name in ("", "..") else path  # noqa: PTH100 (resolve would follow links and change the name)
 
 
-def check_out(out: Path) -> None:
-    """Refuse a place where no report can be written, before any clip is analysed.
-
-    Raises:
-        UsageError: It is a file, or a folder that this user may not write to.
-    """
-    nearest = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise UsageError(f"{nearest} is a file, not a folder; name a folder with --out")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"{nearest} may not be written to; name another folder with --out")
-
-
 def safe_stem(clip: Path) -> str:
     r"""Return a clip's name without its ending, as a folder may be called anywhere.
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,11 @@ from dfdetect.data.datasets.base import (
     Misnamed,
     check_entry,
 )
+from dfdetect.data.manifest_file import Manifest as Manifest
+from dfdetect.data.manifest_file import Problem as Problem
+from dfdetect.data.manifest_file import require_unique
 from dfdetect.data.splits import SplitRule, assign_splits, require_no_leak
-from dfdetect.data.tables import TableHeader, content_hash, read_table, write_table
-from dfdetect.data.videos import MANIFEST, ManifestRow, Videos
+from dfdetect.data.videos import ManifestRow, Videos
 from dfdetect.errors import ContractError, UnreadableVideo
 from dfdetect.media import DecodeLimits, probe
 from dfdetect.provenance import sha256_bytes, sha256_file, sha256_value
@@ -39,69 +39,6 @@ _ENTRIES_AT_A_TIME = 4096
 
 Progress = Callable[[int, int], None]
 """Called with the number of items done and the number of all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A listed video that the manifest has no row for: its `status` and the reason in words."""
-
-    path: str
-    status: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The videos of a dataset, sorted by video id, and those that could not be read.
-
-    `split_rule` names the strategy that divided them (`SplitRule`), '' where nothing did.
-    """
-
-    rows: Videos
-    config_hash: str
-    parents: tuple[tuple[str, str], ...] = ()
-    problems: tuple[Problem, ...] = ()
-    split_rule: str = ""
-
-    @property
-    def n_skipped(self) -> dict[str, int]:
-        """The number of listed videos without a row, by status."""
-        return dict(sorted(Counter(problem.status for problem in self.problems).items()))
-
-    def counts(self) -> dict[tuple[str, str, int], int]:
-        """Return the number of videos by split (`-` for none), method and label."""
-        names = ("split", "method", "label")
-        groups = self.rows.table.group_by(list(names)).aggregate([([], "count_all")])
-        cells = [groups.column(name).to_pylist() for name in (*names, "count_all")]
-        counted = zip(*cells, strict=True)
-        return dict(
-            sorted(((split or "-", method, label), n) for split, method, label, n in counted)
-        )
-
-    def content_hash(self) -> str:
-        """Return the SHA-256 of the rows, the same wherever and whenever they were written."""
-        return content_hash(self.rows.table)
-
-    def write(self, path: Path) -> None:
-        """Write `manifest.parquet`, whole or not at all."""
-        problems = [dataclasses.asdict(problem) for problem in self.problems]
-        facts = (("problems", problems), ("split_rule", self.split_rule))
-        header = TableHeader(self.config_hash, self.parents, facts)
-        write_table(path, self.rows.table, MANIFEST, header)
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read a manifest.
-
-        Raises:
-            ContractError: It is missing, no manifest of this version, or names a video twice.
-        """
-        table, header = read_table(path, MANIFEST)
-        rows = Videos(table)
-        _require_unique(str(path), rows.column("video_id"))
-        problems = tuple(Problem(**problem) for problem in header.fact("problems", []))
-        rule = header.fact("split_rule", "")
-        return cls(rows, header.config_hash, header.parents, problems, rule)
 
 
 def build_manifest(
@@ -152,7 +89,7 @@ def survey(
     entries = [check_entry(item) for item in listed if isinstance(item, DatasetEntry)]
     entries.sort(key=lambda entry: entry.name)
     names = pa.chunked_array([[entry.name for entry in entries]], type=pa.string())
-    _require_unique(f"dataset {dataset.name}", names)
+    require_unique(f"dataset {dataset.name}", names)
     if not listed:
         raise ContractError(
             f"{root} holds no video of the dataset {dataset.name}; see its section in "
@@ -253,14 +190,3 @@ def _read_entry(
 def _describe(dataset: DatasetAdapter) -> dict[str, Any]:
     fields = dataclasses.asdict(dataset)  # type: ignore[call-overload]
     return {"adapter": type(dataset).__name__, **fields}
-
-
-def _require_unique(where: str, names: pa.ChunkedArray) -> None:
-    if pc.count_distinct(names).as_py() == len(names):
-        return
-    counted = pc.value_counts(names)
-    twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
-    raise ContractError(
-        f"{where} has {len(twice)} video(s) more than once (the first: {twice[0]}); rename "
-        "the files or correct the list, then index again"
-    )

@@ -17,7 +17,7 @@ from dfdetect.evaluation.results import CLEAN, ResultRow
 from dfdetect.evaluation.runs import MIXED, UNKNOWN, TrainedOn
 from dfdetect.scoring import counted
 from dfdetect.scoring.aggregate import sigmoid
-from dfdetect.scoring.bootstrap import Sample, replicates
+from dfdetect.scoring.bootstrap import Sample, interval_of_unanimous, replicates
 from dfdetect.scoring.counted import Counted, ScoreCounts
 from dfdetect.scoring.units import UnitScores
 from dfdetect.types import FAKE, REAL, Calibration
@@ -94,7 +94,8 @@ def measure(
     videos of their dataset; datasets are never pooled. Intervals are a percentile bootstrap that
     draws whole videos within each class, among those that have a score. Metrics of one part that
     rest on the same videos share their resamples, and samples of more than 32,768 distinct scores
-    are resampled as `scoring.bootstrap.replicates` says; values are always exact.
+    are resampled as `scoring.bootstrap.replicates` says; values are always exact. Of an AUC of 0
+    or 1, on which all resamples agree, the interval is that of `interval_of_unanimous`.
 
     Args:
         units: Scores of these videos by each unit; positions are rows of `videos`.
@@ -171,6 +172,8 @@ def _rows(
         limits = [(float(low), float(high)) for low, high in intervals[one].T]
     exposure = _exposure(one.part, plan.trained_on)
     for (name, value), (low, high) in zip(numbers.items(), limits, strict=True):
+        if name == "auc" and low is not None:
+            low, high = interval_of_unanimous(value, one.sample.n_clusters, LEVEL) or (low, high)
         yield ResultRow(
             plan.detector, plan.protocol, one.part.dataset, one.part.method, name, one.unit,
             value, low, high, one.n_real, one.n_fake, one.n_skipped, plan.condition, exposure,

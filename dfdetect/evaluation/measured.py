@@ -11,7 +11,7 @@ from dfdetect.evaluation.protocols.protocol import (
     protocol_views,
     under_protocol,
 )
-from dfdetect.evaluation.results import ResultRow
+from dfdetect.evaluation.results import CLEAN, ResultRow
 from dfdetect.evaluation.runs import ScoredRun
 
 
@@ -32,8 +32,17 @@ class Measured:
     views: tuple[ProtocolView, ...] = field(repr=False)
 
 
-def measured(run: ScoredRun, protocol: Protocol, n_bootstrap: int, seed: int) -> Measured:
+def measured(
+    run: ScoredRun, protocol: Protocol, n_bootstrap: int, seed: int, condition: str = CLEAN
+) -> Measured:
     """Measure a run by the rules of a protocol.
+
+    Args:
+        run: The scores.
+        protocol: By which definitions; how many videos need a score is not asked here.
+        n_bootstrap: Resamples of every interval.
+        seed: Of the resampling.
+        condition: What was done to the clips before faces were looked for.
 
     Raises:
         UsageError: The protocol refuses the run.
@@ -42,17 +51,23 @@ def measured(run: ScoredRun, protocol: Protocol, n_bootstrap: int, seed: int) ->
     rows: list[ResultRow] = []
     undefined: list[str] = []
     for view in views:
-        plan = _plan(run, protocol, view, n_bootstrap, seed)
+        plan = _plan(run, protocol, view, (n_bootstrap, seed, condition))
         found, without = measure(view.units, view.videos, plan)
         rows += [row for row in found if row.method in (view.methods or (row.method,))]
-        undefined += without
+        undefined += [
+            text
+            for text in without
+            if not view.methods or any(f", {method}, by " in text for method in view.methods)
+        ]
+    # of several views none says what holds for the whole run
     whole = views[0] if len(views) == 1 else under_protocol(run, protocol)
     return Measured(tuple(rows), tuple(undefined), whole, views)
 
 
 def _plan(
-    run: ScoredRun, protocol: Protocol, view: ProtocolView, n_bootstrap: int, seed: int
+    run: ScoredRun, protocol: Protocol, view: ProtocolView, told: tuple[int, int, str]
 ) -> MeasurePlan:
+    n_bootstrap, seed, condition = told
     fitted = run.calibration
     # a calibration and a threshold hold for logits that came about as those they were fitted on
     holds = fitted is None or protocol.aggregate in (None, fitted.aggregate)
@@ -63,6 +78,7 @@ def _plan(
         threshold=run.threshold if holds else None,
         n_bootstrap=n_bootstrap,
         seed=seed,
+        condition=condition,
         trained_on=view.trained_on,
         ranked_only=run.ranked_only,
     )

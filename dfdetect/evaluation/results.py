@@ -250,4 +250,4 @@ def _interval(row: ResultRow, digits: int) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("<", "\\<").replace("|", "\\|").replace("\n", " ")

@@ -64,7 +64,7 @@ def read_run(path: Path) -> ScoredRun:
     folder = path if path.is_dir() else path.parent
     scores = path / SCORES_FILE if path.is_dir() else path
     table, header = read_table(scores, SCORES)
-    videos, _ = read_table(folder / VIDEOS_FILE, MANIFEST)
+    videos, _ = read_table(folder / VIDEOS_FILE, dataclasses.replace(MANIFEST, repair=REPAIR))
     facts = dict(header.facts)
     fitted, learned = facts.get("calibration"), facts.get("trained_on")
     try:

@@ -110,8 +110,8 @@ def _crops_of(
     crops = [(store, crop) for store in stores for crop in store.usable(split)]
     if not crops:
         raise UsageError(
-            f"split {split!r} has no usable crop in {_named(stores)}; choose another split=… or "
-            "extract its videos"
+            f"split {split!r} has no usable crop in {_named(stores)}; choose another "
+            "protocol.split=… or extract its videos"
         )
     return crops
 

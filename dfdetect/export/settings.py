@@ -84,6 +84,38 @@ class ExportPlan:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """`dfdetect export`: a checkpoint in; a file in another format, its figures and its card out.
+
+    `format`, `per_video`, `tolerance`, `int8`, `n_bootstrap` and `seed` are those of `ExportPlan`;
+    `crops` are folders of crop stores. The card states `results` (folders of `dfdetect evaluate`)
+    and the text in `limits`. With `bundle`, `out` is a folder that receives what a release ships:
+    checkpoint, ONNX twin, hashes and the card.
+    """
+
+    checkpoint: Path
+    out: Path
+    format: str
+    crops: tuple[Path, ...]
+    per_video: int | None
+    tolerance: float
+    int8: Int8Settings
+    n_bootstrap: int
+    seed: int
+    bundle: bool
+    results: tuple[Path, ...]
+    limits: Path | None
+
+    def __post_init__(self) -> None:
+        """Refuse a release in a format that none is shipped in, or what would be left unread."""
+        if self.bundle and (self.format != "onnx" or self.crops):
+            raise UsageError(
+                f"bundle=true ships ONNX and states results=[…]; leave out format={self.format} "
+                "and crops"
+            )
+
+
 def require_ending(out: Path, ending: str) -> None:
     """Refuse a name that other programs would take for another format.
 

@@ -18,6 +18,7 @@ from scipy import sparse
 from typing_extensions import Self
 
 from dfdetect.scoring.counted import ScoreCounts
+from dfdetect.scoring.words import clopper_pearson
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -174,6 +175,35 @@ def auc_replicates(sample: Sample, n: int, seed: int) -> Floats:
             found[place] = of_fakes @ won / (sums[-1] * of_fakes.sum())
             place += 1
     return found
+
+
+def interval_of_unanimous(
+    auc: float, n_clusters: tuple[int, int], level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return an exact interval of an AUC of 0 or 1, and None of any other.
+
+    Resamples cannot see beyond the sample: where every fake beats every genuine item, all of them
+    say 1, be there three fakes or thousands. But as many pairs without a common cluster as the
+    smaller class has clusters are so many independent trials, all of them won, whose interval is
+    that of Clopper & Pearson (Biometrika 1934). It is wide rather than short, as other pairs count
+    for nothing.
+
+    Args:
+        auc: In [0, 1].
+        n_clusters: Those of genuine items, and those of fakes.
+        level: Coverage, at least.
+
+    Example:
+        >>> low, high = interval_of_unanimous(1.0, (140, 3))
+        >>> round(low, 3), high
+        (0.292, 1.0)
+        >>> interval_of_unanimous(0.99, (140, 3)) is None
+        True
+    """
+    pairs = min(n_clusters)
+    if auc not in (0.0, 1.0) or pairs < 1:
+        return None
+    return clopper_pearson(pairs if auc else 0, pairs, level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,8 +208,10 @@ def bootstrap_ci(
 ) -> Interval:
     """Percentile bootstrap interval of a metric; whole groups are drawn, within each class.
 
-    Frames of a video rise and fall together, so the video is what is resampled. The order of the
-    items does not matter.
+    Frames of a video rise and fall together, so the video is what is resampled; what an original
+    and the fakes made of it share is not in the interval. Resamples cannot see beyond the sample:
+    of a few videos, or of a metric that all of them agree on, the interval is too short (of an AUC
+    of 0 or 1 see `bootstrap.interval_of_unanimous`). The order of the items does not matter.
 
     Args:
         metric: A function of (labels, scores).

@@ -52,6 +52,87 @@ def test_lab_verbs_answer_flags(dfdetect: Command, words: list[str], right: str)
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["benchmark", "--runs", "a"],
+            "benchmark takes key=value: dfdetect benchmark 'runs=[results/a,results/b]' out=table",
+        ),
+        (
+            ["benchmark", "compare", "--runs", "a", "b"],
+            "benchmark compare takes key=value: dfdetect benchmark compare results/a results/b "
+            "out=compared",
+        ),
+        (
+            ["benchmark", "robustness", "mine.parquet"],
+            "benchmark robustness takes key=value: dfdetect benchmark robustness "
+            "manifest=mine.parquet data_root=/path/to/folder out=mine",
+        ),
+        (
+            ["evaluate", "diagnoze", "a", "b"],
+            "evaluate has no second word 'diagnoze'; did you mean: dfdetect evaluate diagnose a b",
+        ),
+        (
+            ["benchmark", "--compare", "a", "b"],
+            "benchmark has no second word '--compare'; did you mean: dfdetect benchmark compare "
+            "a b",
+        ),
+        (
+            ["compare", "a", "b"],
+            "unknown verb 'compare'; did you mean: dfdetect benchmark compare a b",
+        ),
+        (
+            ["train", "trainer.stps=3"],
+            "train has no key 'trainer.stps'; did you mean: trainer.steps=3",
+        ),
+        (["index", "seed=3"], "index has no key 'seed'; did you mean: split.seed=3"),
+    ],
+)
+def test_second_words_and_keys_that_are_not_there(
+    dfdetect: Command, words: list[str], told: str
+) -> None:
+    answer = dfdetect(*words)
+    assert answer.code == 2
+    assert answer.complaint == told
+
+
+TAKE_FOLDERS = [["evaluate", "diagnose"], ["benchmark", "compare"]]
+
+
+@pytest.mark.parametrize("verb", TAKE_FOLDERS)
+@pytest.mark.parametrize(
+    "words", [["a", "my b", "--cfg", "job"], ["--cfg", "job", "a", "my b"], ["-c=job", "a", "my b"]]
+)
+def test_bare_folders_stand_beside_hydras_flags(
+    dfdetect: Command, verb: list[str], words: list[str]
+) -> None:
+    answer = dfdetect(*verb, *words)
+    assert answer.code == 0
+    assert answer.out.startswith("runs:\n- a\n- my b\n")
+
+
+@pytest.mark.parametrize(
+    "words", [[verb] for verb in dialect.LAB_VERBS] + [["benchmark", "robustness"], *TAKE_FOLDERS]
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_the_verb_and_its_keys(dfdetect: Command, words: list[str], flag: str) -> None:
+    answer = dfdetect(*words, flag)
+    assert answer.code == 0
+    assert answer.lines[0].startswith(f"dfdetect {' '.join(words)}: ")
+    assert answer.lines[2].startswith(f"  dfdetect {' '.join(words)} ")
+    assert "\nout: " in answer.out or "\nrun_dir: " in answer.out
+
+
+@pytest.mark.parametrize("text", ["it's", "a\\b", "a\\", "a\\'b", "a,b [c] {d} = e", "ü “x”"])
+def test_quoted_texts_come_back_from_hydras_grammar(text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(f"runs=[{dialect.quoted(text)},b]")
+    first, second = override.value()
+    assert (str(first), second) == (text, "b")
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["trainer.steps=3", "+new.key=1", "~logger", "crops=[a, b]"],

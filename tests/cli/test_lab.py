@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdetect.cli import hydra_app, lab
+from dfdetect.cli import lab
 from dfdetect.cli.main import main
 
 
@@ -117,7 +117,7 @@ def test_the_command_of_a_record_can_be_pasted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     commands: list[str] = []
-    monkeypatch.setitem(hydra_app.TASKS, "train", lambda _, command: commands.append(command))
+    monkeypatch.setattr(lab, "train", lambda _, command: commands.append(command))
     sources = "sources=[{dataset: mine, weight: 1, blend_share: 0}]"
     words = ["crops=[a]", sources, "run_dir=r"]
     assert main(["train", *words]) == 0

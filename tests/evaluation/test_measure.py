@@ -145,8 +145,12 @@ class TestNumbers:
         labels = self.VIDEOS.column("label").to_numpy()
         logit = 800 + np.arange(23) + labels * 100.0
         far = dataclasses.replace(by_video, logit=logit)
-        found = {row.metric: row.value for row in measure((far,), self.VIDEOS, PLAN)[0]}
+        rows = measure((far,), self.VIDEOS, PLAN)[0]
+        found = {row.metric: row.value for row in rows}
         assert (found["auc"], found["accuracy"]) == (1.0, pytest.approx(9 / 23))
+        # all resamples say 1, which is no reason to be sure: 9 pairs, all won
+        (auc,) = (row for row in rows if row.metric == "auc")
+        assert (auc.ci_low, auc.ci_high) == pytest.approx((0.025 ** (1 / 9), 1.0))
         assert all(map(math.isfinite, found.values()))
 
     def test_values_are_exact_where_resamples_are_not(

@@ -1,15 +1,22 @@
 """Resamples of whole clusters: what is drawn, and every metric of them against one by one."""
 
 from functools import partial
-from math import sqrt
+from math import erf, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from dfdetect.scoring import bootstrap, metrics
-from dfdetect.scoring.bootstrap import Sample, auc_replicates, drawn, replicates
+from dfdetect.scoring.bootstrap import (
+    Sample,
+    auc_replicates,
+    drawn,
+    interval_of_unanimous,
+    replicates,
+)
 from dfdetect.scoring.counted import Counted, ScoreCounts
 from dfdetect.scoring.metrics import COUNTED, bootstrap_ci
 
@@ -292,3 +299,24 @@ class TestInterval:
     def test_logits_are_not_taken_for_probabilities(self) -> None:
         with pytest.raises(ValueError, match="sigmoid"):
             bootstrap_ci(metrics.brier, [0, 0, 1, 1], [-1.0, 0.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.5, 2.5])
+def test_an_auc_on_which_all_agree_has_an_interval_that_holds_the_truth(shift: float) -> None:
+    truth = 0.5 * (1 + erf(shift / 2))  # of normal scores a shift apart
+    rng = np.random.default_rng(3)
+    real, fake = rng.normal(size=(4000, 7)), rng.normal(size=(4000, 3)) + shift
+    perfect = fake.min(axis=1) > real.max(axis=1)
+    ends = interval_of_unanimous(1.0, (7, 3))
+    assert ends == pytest.approx((0.025 ** (1 / 3), 1.0))
+    # samples that miss the truth are at most one in forty, on that side
+    assert np.mean(perfect & (truth < ends[0])) <= 0.025
+    assert interval_of_unanimous(0.0, (3, 7)) == pytest.approx((0.0, 1 - ends[0]))
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.floats(1e-9, 1 - 1e-9))
+def test_only_unanimous_aucs_have_one(n_real: int, n_fake: int, auc: float) -> None:
+    assert interval_of_unanimous(auc, (n_real, n_fake)) is None
+    low, high = interval_of_unanimous(1.0, (n_real, n_fake)) or (0.0, 0.0)
+    assert high == 1.0
+    assert low == pytest.approx(beta.ppf(0.025, min(n_real, n_fake), 1), abs=1e-9)

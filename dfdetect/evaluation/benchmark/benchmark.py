@@ -12,29 +12,27 @@ from dfdetect.data.tables import content_hash
 from dfdetect.errors import LowCoverage, UsageError
 from dfdetect.evaluation.benchmark.drawings import Drawing
 from dfdetect.evaluation.benchmark.panels import Panel, panels_of
+from dfdetect.evaluation.benchmark.protocol_rules import protocol_rules_table
 from dfdetect.evaluation.benchmark.published_beside import Naming, published_tables_beside
 from dfdetect.evaluation.benchmark.result_tables import (
     AUCS,
     OTHERS,
     PUBLISHED,
     ROBUSTNESS,
+    RULES,
     auc_tables,
     other_tables,
-    severity_tables,
 )
+from dfdetect.evaluation.benchmark.severity_tables import severity_tables
 from dfdetect.evaluation.benchmark.tables import Notes, Table
-from dfdetect.evaluation.measure import MeasurePlan, measure
+from dfdetect.evaluation.measured import measured
 from dfdetect.evaluation.protocols.coverage import require_coverage
 from dfdetect.evaluation.protocols.designs import Design, of_videos, select
-from dfdetect.evaluation.protocols.protocol import (
-    Protocol,
-    ProtocolView,
-    protocol_views,
-    under_protocol,
-)
+from dfdetect.evaluation.protocols.protocol import Protocol, ProtocolView
 from dfdetect.evaluation.results import ALL, ResultRow
 from dfdetect.evaluation.robustness.curves import CurvePoint
 from dfdetect.evaluation.runs import ScoredRun
+from dfdetect.evaluation.settings import require_draws
 from dfdetect.provenance import sha256_file, sha256_value
 from dfdetect.types import FAKE
 
@@ -74,6 +72,10 @@ class BenchmarkSettings:
     n_bootstrap: int
     seed: int
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be resampled."""
+        require_draws(self.n_bootstrap, self.seed)
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPlan:
@@ -102,7 +104,8 @@ class BenchmarkResult:
 
     Attributes:
         rows: Every number, of every run under every protocol.
-        tables: For readers: AUCs, other metrics, published numbers, robustness, in this order.
+        tables: For readers: rules of the protocols, AUCs, published numbers, other metrics,
+            robustness, in this order.
         drawings: Figures by exposure, and under `robustness`.
         definitions: Footnotes of the protocols and of published numbers, numbered from 1.
         undefined: Sentences on what has no number, and why.
@@ -203,6 +206,7 @@ def _refuse_twice(what: str, names: list[str]) -> None:
         raise UsageError(
             f"a benchmark needs one or more {what} with names of their own, got "
             f"{', '.join(names) or 'none'}"
+            + ("; name them with names=[A,B]" if names and what == "runs" else "")
         )
 
 
@@ -235,49 +239,29 @@ def _measure(
 ) -> None:
     notes = found.definitions.setdefault(protocol.name, [])
     try:
-        views = protocol_views(run, protocol)
-        # of several views none says what holds for the whole run
-        whole = views[0] if len(views) == 1 else under_protocol(run, protocol)
+        one = measured(run, protocol, plan.n_bootstrap, plan.seed)
     except UsageError as error:
-        found.undefined.append(f"{run.name} has no numbers under {protocol.name}: {error}")
+        reason = _repaired(error, protocol)
+        found.undefined.append(f"{run.name} has no numbers under {protocol.name}: {reason}")
         return
-    for view in views:
-        rows, undefined = measure(view.units, view.videos, _plan_of(run, protocol, view, plan))
-        found.rows += [row for row in rows if row.method in (view.methods or (row.method,))]
-        found.undefined += [
-            f"{run.name}, {protocol.name}: {text}"
-            for text in undefined
-            if not view.methods or any(f", {method}, by " in text for method in view.methods)
-        ]
-    notes += [f"{protocol.name}, {run.name}: {text}" for text in whole.notes]
-    _cover(run, protocol, whole, found)
+    found.rows += one.rows
+    found.undefined += [f"{run.name}, {protocol.name}: {text}" for text in one.undefined]
+    notes += [f"{protocol.name}, {run.name}: {text}" for text in one.whole.notes]
+    _cover(run, protocol, one.whole, found)
     if drawn:
-        found.panels += panels_of(run, views)
+        found.panels += panels_of(run, one.views)
 
 
-def _plan_of(
-    run: ScoredRun, protocol: Protocol, view: ProtocolView, plan: BenchmarkPlan
-) -> MeasurePlan:
-    fitted = run.calibration
-    # a calibration and a threshold hold for logits that came about as those they were fitted on
-    holds = fitted is None or protocol.aggregate in (None, fitted.aggregate)
-    return MeasurePlan(
-        detector=run.name,
-        protocol=protocol.name,
-        calibration=fitted if holds else None,
-        threshold=run.threshold if holds else None,
-        n_bootstrap=plan.n_bootstrap,
-        seed=plan.seed,
-        trained_on=view.trained_on,
-        ranked_only=run.ranked_only,
-    )
+def _repaired(error: Exception, protocol: Protocol) -> str:
+    # beside others a protocol's rules have another place on the command line
+    return str(error).replace("protocol.", f"rules.{protocol.name}.")
 
 
 def _cover(run: ScoredRun, protocol: Protocol, view: ProtocolView, found: _Found) -> None:
     try:
         require_coverage(view, protocol)
     except LowCoverage as error:
-        found.low_coverage.append(f"{run.name} under {protocol.name}: {error}")
+        found.low_coverage.append(f"{run.name} under {protocol.name}: {_repaired(error, protocol)}")
     for fakes in view.coverage:
         same = [one for one in view.coverage if one.dataset == fakes.dataset]
         for method in (ALL, fakes.method):
@@ -305,10 +289,11 @@ def _result(
     named = Naming(dict(plan.published_as), _compressions(runs))
     texts = _shared(found.definitions)
     tables = (
+        (RULES, [protocol_rules_table(protocols)]),
         (AUCS, auc_tables(found.rows, names, found.covered, oracles, notes, texts)),
         (PUBLISHED, published_tables_beside(found.rows, names, named, oracles, notes)),
-        (OTHERS, other_tables(found.rows, names, oracles)),
-        (ROBUSTNESS, severity_tables(plan.curves, oracles)),
+        (OTHERS, other_tables(found.rows, names, oracles, notes)),
+        (ROBUSTNESS, severity_tables(plan.curves, oracles, notes)),
     )
     drawings = all_figures(found.panels, found.rows, plan.curves, names[0], oracles, seed=plan.seed)
     return BenchmarkResult(
@@ -348,7 +333,20 @@ def _shared(definitions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
             # what holds for every run comes first
             for text, names in sorted(runs.items(), key=lambda one: -len(set(one[1])))
         ]  # fmt: skip
-    return shared
+    return _of_every_protocol(shared)
+
+
+def _of_every_protocol(shared: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return footnotes with those that all of several protocols have said once, before others."""
+    bodies = [{text.removeprefix(f"{one}: ") for text in texts} for one, texts in shared.items()]
+    common = set.intersection(*bodies) if len(bodies) > 1 else set()
+    return {
+        one: [
+            f"every protocol: {body}" if (body := text.removeprefix(f"{one}: ")) in common else text
+            for text in sorted(texts, key=lambda text: text.removeprefix(f"{one}: ") not in common)
+        ]
+        for one, texts in shared.items()
+    }
 
 
 def _compressions(runs: Sequence[ScoredRun]) -> dict[tuple[str, str], str]:

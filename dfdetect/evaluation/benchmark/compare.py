@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdetect.errors import UsageError
+from dfdetect.evaluation.benchmark.result_tables import method_words
 from dfdetect.evaluation.benchmark.tables import number, p_words, signed
 from dfdetect.evaluation.parts import Part, parts_of
 from dfdetect.evaluation.protocols.protocol import Protocol, under_protocol
 from dfdetect.evaluation.results import ALL
 from dfdetect.evaluation.runs import UNKNOWN, ScoredRun
 from dfdetect.provenance import sha256_value
+from dfdetect.scoring.bootstrap import interval_of_unanimous
 from dfdetect.scoring.comparison import holm, paired_delong
 from dfdetect.scoring.metrics import delong_variance
 
@@ -33,8 +35,7 @@ class CompareSettings:
     Attributes:
         runs: Folders that `dfdetect evaluate` wrote, two at least.
         names: What tables call them, as many as `runs`; empty: the names they have.
-        protocol: Name of the protocol, of `rules`, that makes a score of a video.
-        rules: Protocols by name.
+        protocol: By which definitions frames become the score of a video.
         out: Where the files go.
         fewest: Pairs with fewer genuine or fewer fake videos get a sentence and no number.
         alpha: How often chance alone may be called a difference, over all pairs together.
@@ -42,11 +43,17 @@ class CompareSettings:
 
     runs: tuple[Path, ...]
     names: tuple[str, ...]
-    protocol: str
-    rules: Mapping[str, Protocol]
+    protocol: Protocol
     out: Path
     fewest: int = FEWEST
     alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse what no test can be made with."""
+        if not 0 < self.alpha < 1:
+            raise UsageError(f"alpha={self.alpha} must lie between 0 and 1")
+        if self.fewest < 2:
+            raise UsageError(f"fewest={self.fewest} must be 2 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +237,14 @@ def _tested(
         test = paired_delong(labels, ours, theirs)
     except ValueError as error:
         return dataclasses.replace(
-            row, sentence=f"{row.a} and {row.b} are not compared here: {error}."
+            row,
+            sentence=f"On {where_words(row)}, {row.a} and {row.b} are not compared: {error}.",
         )
     ends = []
     for auc, logits in ((test.auc_a, ours), (test.auc_b, theirs)):
         reach = NormalDist().inv_cdf(0.5 + LEVEL / 2) * delong_variance(labels, logits) ** 0.5
-        ends.append((max(0.0, auc - reach), min(1.0, auc + reach)))
+        whole = interval_of_unanimous(auc, (row.n_real, row.n_fake), LEVEL)
+        ends.append(whole or (max(0.0, auc - reach), min(1.0, auc + reach)))
     return dataclasses.replace(
         row,
         auc_a=test.auc_a, auc_a_low=ends[0][0], auc_a_high=ends[0][1],
@@ -260,11 +269,12 @@ def _rank(row: ComparisonRow) -> tuple[str, bool, float]:
 def _sentence(row: ComparisonRow, fewest: int, alpha: float) -> str:
     if row.sentence:
         return row.sentence
+    where = where_words(row)
     on = f"{row.n_real:,} genuine and {row.n_fake:,} fake videos"
     if row.difference is None or row.ci_low is None or row.ci_high is None:
         return (
-            f"{row.a} and {row.b} are not compared here: both scored {on}, and {fewest} of each "
-            "are needed at least."
+            f"On {where}, {row.a} and {row.b} are not compared: both scored {on}, and {fewest} of "
+            "each are needed at least."
         )
     higher, lower = (row.a, row.b) if row.difference >= 0 else (row.b, row.a)
     low, high = row.ci_low, row.ci_high
@@ -273,11 +283,17 @@ def _sentence(row: ComparisonRow, fewest: int, alpha: float) -> str:
     chances = f"p {p_words(row.p_value)}, after Holm {p_words(row.p_holm)}"
     if row.p_holm is not None and row.p_holm < alpha:
         return (
-            f"{higher} is higher than {lower} by {number(abs(row.difference))} (95 % interval "
-            f"{number(low)} to {number(high)}; {chances}) on {on}."
+            f"On {where}, the AUC of {higher} is higher than that of {lower} by "
+            f"{number(abs(row.difference))} (95 % interval {number(low)} to {number(high)}; "
+            f"{chances}; {on})."
         )
     return (
-        f"{row.a} and {row.b} cannot be told apart on {on}: the difference is "
+        f"On {where}, {row.a} and {row.b} cannot be told apart: their AUCs differ by "
         f"{signed(row.difference)} (95 % interval {signed(row.ci_low)} to {signed(row.ci_high)}; "
-        f"{chances})."
+        f"{chances}; {on})."
     )
+
+
+def where_words(row: ComparisonRow) -> str:
+    """Return the dataset and method of a comparison, as its sentence names them."""
+    return f"{row.dataset}, {method_words(row.method)}"

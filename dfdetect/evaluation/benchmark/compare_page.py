@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dfdetect.data.tables import TableContract, TableHeader, write_table
 from dfdetect.evaluation.benchmark.compare import Comparison, ComparisonRow
+from dfdetect.evaluation.benchmark.result_tables import method_words
 from dfdetect.evaluation.benchmark.tables import (
     Cell,
     Column,
@@ -20,7 +21,6 @@ from dfdetect.evaluation.benchmark.tables import (
     signed,
     with_interval,
 )
-from dfdetect.evaluation.results import ALL
 from dfdetect.evaluation.runs import HELD_OUT, SEEN, UNKNOWN
 from dfdetect.provenance import RunRecord, environment, sha256_value, written_whole
 
@@ -70,16 +70,18 @@ def comparison_markdown(result: Comparison) -> str:
     lines = [f"# Paired comparison{markdown_text(mark)}", ""]
     for title, kept in _groups(result.rows):
         lines += [markdown_table(_table(title + mark, kept), 2), ""]
-        lines += [*(f"- {_where(row)}: {markdown_text(row.sentence)}" for row in kept), ""]
+        lines += [*(f"- {markdown_text(row.sentence)}" for row in kept), ""]
     tested = sum(row.p_value is not None for row in result.rows)
     lines += [
         "## What the numbers mean",
         "",
         "AUC by video; intervals of single AUCs and of differences are DeLong's, 95 %, not widened "
         "for the number of comparisons. p is DeLong's test for paired curves, on videos that both "
-        f"scored. Holm's correction is over all {tested} comparisons of this page, methods and "
-        f"totals alike; the sentences call a difference one where it leaves p below "
-        f"{result.alpha:g}. "
+        f"scored, each taken for independent of the others, though an original and the fakes made "
+        f"of it show one person. Holm's correction is over all comparisons of this call that gave "
+        f"a p ({tested}), methods and totals alike; the sentences call a difference one where it "
+        f"leaves p below {result.alpha:g}. Of an AUC of 0 or 1, which DeLong's variance takes for "
+        "certain, the interval is that of as many won pairs as the smaller class has videos. "
         "Left out are videos that only one of the two was given, that one of them could not score, "
         "and that the two manifests describe differently.",
         "",
@@ -93,14 +95,6 @@ def comparison_markdown(result: Comparison) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-def _where(row: ComparisonRow) -> str:
-    return markdown_text(f"{row.dataset}, {_method(row.method)}")
-
-
-def _method(method: str) -> str:
-    return "all methods" if method == ALL else method
 
 
 def _groups(rows: Sequence[ComparisonRow]) -> list[tuple[str, list[ComparisonRow]]]:
@@ -145,7 +139,7 @@ def _cells(row: ComparisonRow) -> tuple[Cell, ...]:
     )  # fmt: skip
     told = ", ".join(f"{n:,} {why}" for why, n in parts if n)
     texts = [
-        row.dataset, _method(row.method), row.a, row.b, *numbers,
+        row.dataset, method_words(row.method), row.a, row.b, *numbers,
         f"{row.n_real:,} + {row.n_fake:,}", f"{left_out:,}" + (f" ({told})" if told else ""),
     ]  # fmt: skip
     return tuple(Cell(text) for text in texts)

@@ -22,26 +22,20 @@ from dfdetect.evaluation.benchmark.plots import (
     draw_severity,
 )
 from dfdetect.evaluation.benchmark.result_tables import (
+    EXPOSURE_WORDS,
     ORDER,
     ROBUSTNESS,
-    method_words,
     metric_words,
     of_exposure,
     oracle_mark,
     worst_first,
 )
 from dfdetect.evaluation.benchmark.roc_curves import reliability, roc_curve
+from dfdetect.evaluation.benchmark.severity_tables import place_words
 from dfdetect.evaluation.benchmark.tables import visible, with_interval
 from dfdetect.evaluation.results import ALL, ResultRow
 from dfdetect.evaluation.robustness.curves import CurvePoint
 from dfdetect.scoring.aggregate import sigmoid
-
-EXPOSURE_WORDS = {
-    "seen": "in distribution",
-    "held-out": "held out",
-    "mixed": "mixed",
-    "unknown": "exposure unknown",
-}
 
 
 def all_figures(
@@ -183,13 +177,14 @@ def bar_figures(
 def severity_figures(
     points: Sequence[CurvePoint], oracles: Mapping[str, str], places: Mapping[str, int]
 ) -> list[Drawing]:
-    """Return figures of what damage costs: a figure for each test set and metric."""
-    groups: dict[tuple[str, str, str, int], list[CurvePoint]] = {}
-    for point in points:
+    """Return figures of what damage costs, a figure for each place and metric, held-out first."""
+    groups: dict[tuple[str, str, str, str, int], list[CurvePoint]] = {}
+    for point in sorted(points, key=lambda one: (*ORDER, "").index(one.exposure)):
         sheet = places[point.detector] // MOST_LINES
-        groups.setdefault((point.dataset, point.method, point.metric, sheet), []).append(point)
+        key = (point.exposure, point.dataset, point.method, point.metric, sheet)
+        groups.setdefault(key, []).append(point)
     drawings, names = [], set[str]()
-    for (dataset, method, metric, _), members in groups.items():
+    for (*place, metric, _), members in groups.items():
         panels = _severity_panels(members, places)
         if not panels:
             continue
@@ -197,9 +192,9 @@ def severity_figures(
         unit = metric_words(metric)
         title = (
             f"{oracle_mark(oracles, [one.detector for one in members])}{unit} against severity. "
-            f"{dataset}, {method_words(method)}: n = {n} videos"
+            f"{place_words((place[0], place[1], place[2]))}: n = {n} videos"
         )
-        stem = _stem(f"severity-{metric}-{dataset}", names)
+        stem = _stem(f"severity-{metric}-{place[1]}-{place[0]}", names)
         chance = 0.5 if metric == "auc" else None
         drawings.append(draw_severity(panels, stem, visible(title), unit, chance=chance))
     return drawings

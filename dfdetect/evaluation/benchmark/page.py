@@ -15,6 +15,7 @@ from dfdetect.evaluation.benchmark.result_tables import (
     OTHERS,
     PUBLISHED,
     ROBUSTNESS,
+    RULES,
     TITLES,
 )
 from dfdetect.evaluation.benchmark.tables import Table, ranges, visible
@@ -123,7 +124,14 @@ def build_page(result: BenchmarkResult, record: RunRecord) -> BenchmarkPage:
 def _sections(result: BenchmarkResult) -> list[Section]:
     tables = dict(result.tables)
     drawings = dict(result.drawings)
-    sections = []
+    sections = [
+        Section(
+            "part-protocols", "By which rules",
+            "All protocols count the same scores: where their columns differ, these rules made the "
+            "difference and not the detector.",
+            tables[RULES], (),
+        )
+    ]  # fmt: skip
     for exposure in ORDER:
         own = tuple(table for table in tables.get(AUCS, ()) if table.part == exposure)
         if own:
@@ -136,9 +144,11 @@ def _sections(result: BenchmarkResult) -> list[Section]:
          "A difference counts for something where it is larger than both our interval and the "
          "spread that independent re-runs of the same weights show."),
         (ROBUSTNESS, "When clips are damaged or shared",
-         "The clips were damaged before faces were looked for; the worst kind stands first."),
+         "The clips were damaged before faces were looked for; the worst kind stands first, and "
+         "fakes that were trained on stand apart from those that were not."),
         (OTHERS, "Other measures, by video",
-         "EER, log-loss, Brier score, ECE and Cllr are better when low, the others when high."),
+         "EER, log-loss, Brier score, ECE and Cllr are better when low, the others when high. "
+         "The same measures by track and by frame are in results.csv and results.parquet."),
     ):  # fmt: skip
         figures = _figures(drawings.get(kind, ()))
         if tables.get(kind) or figures:

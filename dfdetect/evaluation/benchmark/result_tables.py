@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from typing_extensions import Self
 
 from dfdetect.evaluation.benchmark.tables import Cell, Column, Notes, Table, with_interval
 from dfdetect.evaluation.results import ALL, CLEAN, ResultRow
-from dfdetect.evaluation.robustness.curves import FOUND, CurvePoint
-from dfdetect.evaluation.runs import HELD_OUT, MIXED, SEEN, UNKNOWN
+from dfdetect.evaluation.robustness.curves import FOUND
+from dfdetect.evaluation.runs import HELD_OUT, MIXED, SEEN, UNKNOWN, VIDEO
 
 ORDER = (HELD_OUT, MIXED, UNKNOWN, SEEN)
 TITLES: Mapping[str, str] = {
@@ -17,9 +19,25 @@ TITLES: Mapping[str, str] = {
     UNKNOWN: "Unknown: it is not on record what the detector was trained on",
     SEEN: "In distribution: kinds of fakes that the detector was trained on",
 }
+EXPOSURE_WORDS: Mapping[str, str] = {
+    HELD_OUT: "held out",
+    MIXED: "mixed",
+    UNKNOWN: "exposure unknown",
+    SEEN: "in distribution",
+}
 AUCS, PUBLISHED, OTHERS, ROBUSTNESS = "auc", "published", "other metrics", "robustness"
+RULES = "protocols"
 """The kinds of tables of a benchmark; figures of the last stand under its name too."""
-UNITS = ("video", "frame", "clip")
+UNITS = ("video", "track", "frame", "clip")
+FEW = 10
+FEW_VIDEOS = (
+    f"Fewer than {FEW} genuine or fake videos stand behind this number: resamples cannot see "
+    "beyond so few, and an honest interval would be wider than this one"
+)
+NO_SPREAD = (
+    "All resamples give this very number, so that its interval says nothing of how it would be "
+    "with other videos"
+)
 A_TABLE = 3
 METRICS: Mapping[str, str] = {
     "auc": "AUC",
@@ -106,6 +124,7 @@ def auc_tables(
         definitions: The footnotes of each protocol, for its headings.
     """
     marks = {one: notes.numbers(definitions.get(one, ())) for one in protocols}
+    doubts = Doubts.of(rows, notes)
     tables = []
     for exposure in ORDER:
         for unit in UNITS:
@@ -119,7 +138,7 @@ def auc_tables(
                     f"{oracle_mark(oracles, [row.detector for row in kept])}AUC by {unit}. "
                     f"{TITLES[exposure]}"
                 )
-                table = _side_by_side(title, kept, protocols, covered, marks)
+                table = _side_by_side(title, kept, protocols, covered, (marks, doubts))
                 tables.append(replace(table, part=exposure))
     return tables
 
@@ -129,8 +148,9 @@ def _side_by_side(
     rows: Sequence[ResultRow],
     protocols: Sequence[str],
     covered: Covered,
-    marks: Mapping[str, tuple[int, ...]],
+    noted: tuple[Mapping[str, tuple[int, ...]], Doubts],
 ) -> Table:
+    marks, doubts = noted
     found = {(row.dataset, row.method, row.detector, row.protocol): row for row in rows}
     shown = [one for one in protocols if any(row.protocol == one for row in rows)]
     columns = [Column("dataset"), Column("method"), Column("detector")]
@@ -145,19 +165,57 @@ def _side_by_side(
         cells = [Cell(key[0]), Cell(method_words(key[1])), Cell(key[2])]
         for one in shown:
             row = found.get((*key, one))
-            texts = ("–",) * 3 if row is None else _auc_cells(row, covered)
-            cells += [Cell(text) for text in texts]
+            cells += [Cell("–")] * 3 if row is None else _auc_cells(row, covered, doubts)
         body.append(tuple(cells))
     return Table(title, tuple(columns), tuple(body), n_heads=3)
 
 
-def _auc_cells(row: ResultRow, covered: Covered) -> tuple[str, str, str]:
+def _auc_cells(row: ResultRow, covered: Covered, doubts: Doubts) -> list[Cell]:
     scored = covered.get((row.detector, row.protocol, row.dataset, row.method))
-    return (
-        with_interval(row.value, row.ci_low, row.ci_high),
-        f"{row.n_real:,} + {row.n_fake:,}, {row.n_skipped:,}",
-        "not known" if scored is None else share_words(*scored),
-    )
+    return [
+        number_cell(row, doubts),
+        Cell(f"{row.n_real:,} + {row.n_fake:,}, {row.n_skipped:,}"),
+        Cell("not known" if scored is None else share_words(*scored)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Which intervals mean less than they say, for marks beside them.
+
+    Attributes:
+        few: (detector, protocol, dataset, method) of fewer than `FEW` videos of a class.
+        notes: Takes the footnotes.
+    """
+
+    few: frozenset[tuple[str, str, str, str]]
+    notes: Notes
+
+    @classmethod
+    def of(cls, rows: Sequence[ResultRow], notes: Notes) -> Self:
+        """Return the doubts about some rows, judged by those by video among them."""
+        few = frozenset(
+            (row.detector, row.protocol, row.dataset, row.method)
+            for row in rows
+            if row.unit == VIDEO and min(row.n_real, row.n_fake) < FEW
+        )
+        return cls(few, notes)
+
+    def marks(self, row: ResultRow) -> tuple[int, ...]:
+        """Return the numbers of the footnotes of a number."""
+        if row.ci_low is None:
+            return ()
+        texts = []
+        if (row.detector, row.protocol, row.dataset, row.method) in self.few:
+            texts.append(FEW_VIDEOS)
+        if row.ci_low == row.ci_high:
+            texts.append(NO_SPREAD)
+        return self.notes.numbers(texts)
+
+
+def number_cell(row: ResultRow, doubts: Doubts) -> Cell:
+    """Return a number with its interval, and marks where that means less than it says."""
+    return Cell(with_interval(row.value, row.ci_low, row.ci_high), doubts.marks(row))
 
 
 def share_words(part: int, whole: int) -> str:
@@ -172,9 +230,13 @@ def share_words(part: int, whole: int) -> str:
 
 
 def other_tables(
-    rows: Sequence[ResultRow], protocols: Sequence[str], oracles: Mapping[str, str]
+    rows: Sequence[ResultRow],
+    protocols: Sequence[str],
+    oracles: Mapping[str, str],
+    notes: Notes,
 ) -> list[Table]:
     """Return tables of all other metrics by video, a few metrics in each."""
+    doubts = Doubts.of(rows, notes)
     tables = []
     for exposure in ORDER:
         kept = [row for row in of_exposure(rows, exposure) if row.unit == "video"]
@@ -194,7 +256,7 @@ def other_tables(
             columns = [Column(name) for name in heads]
             columns += [Column(f"{metric_words(one)} (95 %)", True) for one in chosen]
             columns.append(Column("genuine + fake, skipped", True))
-            body = tuple(_other_cells(found, key, chosen) for key in keys)
+            body = tuple(_other_cells(found, key, chosen, doubts) for key in keys)
             names = ", ".join(metric_words(one) for one in chosen)
             title = f"{mark}{names} by video. {TITLES[exposure]}"
             tables.append(Table(title, tuple(columns), body, n_heads=len(heads)))
@@ -205,48 +267,13 @@ def _other_cells(
     found: Mapping[tuple[str, str, str, str, str], ResultRow],
     key: tuple[str, str, str, str],
     metrics: Sequence[str],
+    doubts: Doubts,
 ) -> tuple[Cell, ...]:
     dataset, method, detector, protocol = key
     heads = (dataset, method_words(method), detector, protocol)
     numbers = [found.get((*key, metric)) for metric in metrics]
-    texts = ["–" if row is None else with_interval(row.value, row.ci_low, row.ci_high)
-             for row in numbers]  # fmt: skip
+    cells = [Cell("–") if row is None else number_cell(row, doubts) for row in numbers]
     place = (*key, "auc")
     auc = found[place]
     counts = f"{auc.n_real:,} + {auc.n_fake:,}, {auc.n_skipped:,}"
-    return tuple(Cell(text) for text in (*heads, *texts, counts))
-
-
-def severity_tables(points: Sequence[CurvePoint], oracles: Mapping[str, str]) -> list[Table]:
-    """Return what each kind of damage costs: a table for each test set, the worst kind first."""
-    groups: dict[tuple[str, str], list[CurvePoint]] = {}
-    for point in points:
-        groups.setdefault((point.dataset, point.method), []).append(point)
-    tables = []
-    for (dataset, method), members in groups.items():
-        metrics = list(dict.fromkeys(point.metric for point in members))
-        found = {(one.condition, one.detector, one.metric): one for one in members}
-        # AUC is what the worst case is told by, where it was measured
-        order = sorted(members, key=lambda one: (metrics.index(one.metric) if one.metric != "auc"
-                                                 else -1))  # fmt: skip
-        keys = dict.fromkeys((one.condition, one.detector) for one in order)
-        columns = [Column("condition"), Column("detector")]
-        columns += [Column(f"{metric_words(one)} (95 %)", True) for one in metrics]
-        columns.append(Column("videos, skipped", True))
-        body = []
-        for key in keys:
-            numbers = [found.get((*key, metric)) for metric in metrics]
-            cells = [_point_cell(one) for one in numbers]
-            one = next(one for one in numbers if one is not None)
-            counts = Cell(f"{one.n_videos:,}, {one.n_skipped:,}")
-            body.append((Cell(key[0]), Cell(key[1]), *cells, counts))
-        mark = oracle_mark(oracles, [one.detector for one in members])
-        title = f"{mark}Robustness by video. {dataset}, {method_words(method)}"
-        tables.append(Table(title, tuple(columns), tuple(body), n_heads=2))
-    return tables
-
-
-def _point_cell(point: CurvePoint | None) -> Cell:
-    if point is None:
-        return Cell("–")
-    return Cell(with_interval(point.value, point.ci_low, point.ci_high))
+    return (*map(Cell, heads), *cells, Cell(counts))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfdetect.scoring.bootstrap import interval_of_unanimous
 from dfdetect.scoring.words import clopper_pearson
 
 Floats = NDArray[np.float64]
@@ -105,9 +106,12 @@ def roc_curve(
     ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
     low, high = np.percentile(drawn, ends, axis=0)
     steps, heights = np.diff(drawn_real), (drawn_fake[:, 1:] + drawn_fake[:, :-1]) / 2
-    auc_low, auc_high = np.percentile(np.sum(steps * heights, axis=1), ends).tolist()
+    areas = np.percentile(np.sum(steps * heights, axis=1), ends).tolist()
     fpr, tpr = _rates(reals[None])[0], _rates(fakes[None])[0]
-    return RocCurve(fpr, tpr, grid, low, high, auc_low, auc_high, int(real.size), int(fake.size))
+    counts = int(real.size), int(fake.size)
+    area = round(float(np.trapezoid(tpr, fpr)), 12)
+    auc_low, auc_high = interval_of_unanimous(area, counts) or areas
+    return RocCurve(fpr, tpr, grid, low, high, auc_low, auc_high, *counts)
 
 
 def reliability(labels: ArrayLike, p_fake: ArrayLike, bins: int = MOST_BINS) -> tuple[Bin, ...]:

@@ -6,12 +6,17 @@ what its format would act on, and characters that hide are named before that.
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 ROWS_ON_A_PAGE = 38
+HEADING_WIDTH = 16
+CELL_WIDTH = 36
+PARAGRAPH = 0.24
+COLUMNS_IN_SMALL = 6
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -208,10 +213,8 @@ def markdown_text(text: str) -> str:
 
 def latex_table(table: Table) -> str:
     r"""Return a booktabs table: a float, or a `longtable` where it would not fit on a page."""
-    columns = "".join("r" if column.numeric else "l" for column in table.columns)
-    heading = _latex_row(
-        [latex_text(column.whole) + _raised(column.notes) for column in table.columns]
-    )
+    columns = "".join(_latex_column(table, place) for place in range(len(table.columns)))
+    heading = _latex_heading(table)
     body = [
         _latex_row([latex_text(cell.text) + _raised(cell.notes) for cell in row])
         for row in table.rows
@@ -219,18 +222,52 @@ def latex_table(table: Table) -> str:
     caption = rf"\caption{{{latex_text(table.title)}}}"
     if len(body) <= ROWS_ON_A_PAGE:
         lines = [
-            r"\begin{table}[htbp]", r"\centering\small", caption,
+            r"\begin{table}[htbp]", rf"\centering{_latex_size(table)}", caption,
             rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule", *body,
             r"\bottomrule", r"\end{tabular}",
             r"\end{table}",
         ]  # fmt: skip
     else:
         lines = [
-            r"{\small", rf"\begin{{longtable}}{{{columns}}}", rf"{caption}\\", r"\toprule", heading,
-            r"\midrule", r"\endfirsthead", r"\toprule", heading, r"\midrule", r"\endhead",
+            rf"{{{_latex_size(table)}", rf"\begin{{longtable}}{{{columns}}}", rf"{caption}\\",
+            r"\toprule", heading, r"\midrule", r"\endfirsthead", r"\toprule", heading,
+            r"\midrule", r"\endhead",
             r"\bottomrule", r"\endlastfoot", *body, r"\end{longtable}", "}",
         ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _latex_heading(table: Table) -> str:
+    lines = []
+    if table.groups:
+        cells, rules, first = [], [], 1
+        for name, span in table.groups:
+            cells.append(rf"\multicolumn{{{span}}}{{c}}{{{latex_text(name)}}}")
+            if name:
+                rules.append(rf"\cmidrule(lr){{{first}-{first + span - 1}}}")
+            first += span
+        lines += [_latex_row(cells), "".join(rules)]
+    # a long heading would make its column wider than any number in it
+    names = [
+        r" \\ ".join(_guarded(latex_text(x)) for x in textwrap.wrap(column.name, HEADING_WIDTH))
+        + _raised(column.notes)
+        for column in table.columns
+    ]
+    sides = ["r" if column.numeric else "l" for column in table.columns]
+    stacked = [rf"\shortstack[{side}]{{{name}}}" for side, name in zip(sides, names, strict=True)]
+    return "\n".join([*lines, _latex_row(stacked)])
+
+
+def _latex_column(table: Table, place: int) -> str:
+    if table.columns[place].numeric:
+        return "r"
+    longest = max((len(row[place].text) for row in table.rows), default=0)
+    return "l" if longest <= CELL_WIDTH else rf"p{{{PARAGRAPH}\textwidth}}"
+
+
+def _latex_size(table: Table) -> str:
+    wide = len(table.columns) > COLUMNS_IN_SMALL
+    return r"\footnotesize\setlength{\tabcolsep}{3pt}" if wide else r"\small"
 
 
 def latex_notes(texts: Sequence[str]) -> str:
@@ -260,8 +297,12 @@ def _latex_letter(letter: str) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_guarded, cells)) + r" \\"
+
+
+def _guarded(cell: str) -> str:
     # a row that began with a bracket would be read as an argument of the row before it
-    return " & ".join("{}" + cell if cell.startswith("[") else cell for cell in cells) + r" \\"
+    return "{}" + cell if cell.startswith("[") else cell
 
 
 def _raised(notes: tuple[int, ...]) -> str:

@@ -13,12 +13,13 @@ from dfdetect.evaluation.diagnosis.diagnosis import (
     EXPLAINED,
     PARTLY,
     UNEXPLAINED,
+    WEIGHTS,
     WITHIN,
     Cause,
     Diagnosis,
     signed,
 )
-from dfdetect.evaluation.diagnosis.trials import NOTHING, RELATED, Trial, best_path, trials_after
+from dfdetect.evaluation.diagnosis.trials import RELATED, Trial, best_path, trials_after
 from dfdetect.scoring.comparison import PairedDeLong, paired_delong
 
 SURPRISING = 0.05  # the p-value from which on a gap is noise
@@ -38,10 +39,11 @@ def diagnose_scores(blank: Diagnosis, start: Trial) -> Diagnosis:
     found = causes_of(start, path)
     notes: tuple[str, ...] = ()
     if not end.is_exact:
-        weights = _checkpoint(start, end)
+        weights = _checkpoint(end)
         found += () if weights is None else (weights,)
         notes = () if weights is not None else (_unexplained(end),)
-    verdict = EXPLAINED if end.is_exact else PARTLY if found else UNEXPLAINED
+    unsettled = PARTLY if path else WEIGHTS if found else UNEXPLAINED
+    verdict = EXPLAINED if end.is_exact else unsettled
     noise = "" if end.is_exact else _noise(blank, start)
     return dataclasses.replace(
         blank, verdict=WITHIN if noise else verdict,
@@ -62,7 +64,7 @@ def _rivals(start: Trial, path: tuple[Trial, ...], singles: Sequence[Trial]) -> 
     )
 
 
-def _checkpoint(start: Trial, end: Trial) -> Cause | None:
+def _checkpoint(end: Trial) -> Cause | None:
     """Return that the weights differ, where scores are related but nothing makes them equal."""
     found = end.found
     assert found is not None  # noqa: S101 — only scores are compared here
@@ -83,8 +85,7 @@ def _checkpoint(start: Trial, end: Trial) -> Cause | None:
         f"other crops. Compare the SHA-256 of weights and crops.{tested}"
         f"{' ' if chosen else ''}{chosen}"
     )
-    closed = None if abs(start.gap) <= NOTHING else abs(end.gap) / abs(start.gap)
-    return Cause(CHECKPOINT, sentence, end.gap, end.gap, closed, False, TRIED)
+    return Cause(CHECKPOINT, sentence, end.gap, end.gap, None, False, TRIED)
 
 
 def _paired(end: Trial) -> PairedDeLong | None:

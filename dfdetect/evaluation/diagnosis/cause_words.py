@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 
 from dfdetect.evaluation.diagnosis.causes import share
-from dfdetect.evaluation.diagnosis.diagnosis import EXPLAINED, PARTLY, Cause, signed
+from dfdetect.evaluation.diagnosis.diagnosis import EXPLAINED, PARTLY, WEIGHTS, Cause, signed
 from dfdetect.evaluation.diagnosis.reading import Side, View, value_of
 from dfdetect.evaluation.diagnosis.trials import NOTHING, Trial
+from dfdetect.scoring.bootstrap import interval_of_unanimous
 from dfdetect.scoring.metrics import Interval, bootstrap_ci
 
 
@@ -39,20 +40,37 @@ def cause_of(before: Trial, after: Trial, start: Trial | None = None) -> Cause:
 
 def conclusion_of(verdict: str, start: Trial, end: Trial) -> str:
     """Return a verdict as a sentence."""
-    left = f"{signed(end.gap)} of {signed(start.gap)}"
+    gap, left = signed(start.gap), signed(end.gap)
     if verdict == EXPLAINED and end.is_exact:
         return "The gap is explained: without what follows both agree."
     if verdict == EXPLAINED:
-        return f"The gap is explained: without what follows {left} is left, which is noise."
+        return (
+            f"The gap is explained: without what follows {left} is left of {gap}, which is noise."
+        )
+    if verdict == PARTLY and abs(end.gap) < abs(start.gap) - NOTHING:
+        return f"The gap is explained in part: without what follows {left} is left of {gap}."
     if verdict == PARTLY:
-        return f"The gap is explained in part: {left} is left."
-    return f"Nothing that was tried explains the gap of {signed(start.gap)}."
+        return (
+            f"What follows is a difference, but not what makes the gap: it is {gap} with it and "
+            f"{left} without."
+        )
+    if verdict == WEIGHTS:
+        return (
+            f"No way of counting explains the gap of {gap}: the scores themselves differ, as those "
+            "of other weights do."
+        )
+    return f"Nothing that was tried explains the gap of {gap}."
 
 
 def interval_of(side: Side, view: View, n_bootstrap: int = 1000, seed: int = 0) -> Interval | None:
     """Return the 95 % interval of a number over videos; None where a class has one video."""
     if min(np.sum(view.labels == label) for label in (0, 1)) < 2:
         return None
+    n_fake = int(np.sum(view.labels == 1))
+    if side.reading.metric == "auc" and (
+        ends := interval_of_unanimous(view.value, (view.labels.size - n_fake, n_fake))
+    ):
+        return Interval(*ends)
     owner = np.repeat(np.arange(view.names.size), view.sizes)
     metric = partial(value_of, how=side.reading)
     return bootstrap_ci(metric, view.labels[owner], view.scores, owner, n_bootstrap, seed)

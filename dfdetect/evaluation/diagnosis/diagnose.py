@@ -93,7 +93,7 @@ def _dataset(ours: ScoredRun, theirs: ScoredRun | PublishedNumber) -> str:
     if isinstance(theirs, PublishedNumber):
         return theirs.dataset
     if len(found) != 1:
-        raise UsageError(f"our scores are of {', '.join(found)}; name one with dataset=…")
+        raise UsageError(f"our scores are of {', '.join(found)}; name one with reading.dataset=…")
     return str(found[0])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dfdetect.evaluation.benchmark import tables
 from dfdetect.scoring.metrics import Interval
 
 SAME = "the same"
 WITHIN = "nothing to explain"
 EXPLAINED = "explained"
 PARTLY = "partly explained"
+WEIGHTS = "other weights"
 UNEXPLAINED = "unexplained"
 
 
@@ -17,10 +19,10 @@ def signed(value: float) -> str:
     """Return a difference of two numbers with its sign.
 
     Example:
-        >>> signed(0.01), signed(-1e-9)
-        ('+0.0100', '+0.0000')
+        >>> signed(0.01), signed(-0.3364), signed(-1e-9)
+        ('+0.0100', '−0.3364', '0.0000')
     """
-    return f"{round(value, 4) + 0.0:+.4f}"
+    return tables.signed(value, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Cause:
         before: Our number minus theirs before it was removed.
         after: The same afterwards.
         explained: The share of the whole gap that it closes, negative where it widens it; None
-            where there was no gap.
+            where there was no gap, and of weights, which nothing can undo.
         is_exact: Whether scores and number (or the published digits) agree afterwards.
         evidence: How it is known, `seen` in the files, `stated` by the definitions, or `tried`.
     """
@@ -57,7 +59,8 @@ class Diagnosis:
         theirs: Theirs, from their scores or as published.
         interval: The 95 % interval of ours; None where a class has a single video.
         verdict: `SAME`, `WITHIN` (the gap lies inside our interval or the published tolerance),
-            `EXPLAINED`, `PARTLY` or `UNEXPLAINED`.
+            `EXPLAINED`, `PARTLY`, `WEIGHTS` (the very scores differ, as those of other weights do,
+            and counting them otherwise changes nothing) or `UNEXPLAINED`.
         conclusion: The verdict as a sentence.
         causes: What explains the gap, at most two that add up, and what is left to weights.
         others: What would explain it as well, with less evidence.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,15 @@ HEADLINE_EERS: Mapping[str, str] = {
     "eer_nearest": "the FPR of the ROC point where FNR and FPR are nearest, not interpolated",
 }
 """The two definitions of the EER."""
+INTERVAL_NOTES = (
+    "Intervals are at 95 %, by a percentile bootstrap: whole videos are redrawn within each class, "
+    "so that faces of one video stay together; an original and the fakes made of it, which show "
+    "one person, are redrawn apart, so that what they share is not in the interval",
+    "Of an AUC of 0 or 1, on which all resamples agree, the interval is that of as many "
+    "independent pairs as the smaller class has videos; the ECE of a resample is higher than that "
+    "of the sample on average, so that its interval may lie above the number",
+)
+"""What the ends of intervals mean, and where they mean less."""
 
 
 def frames_note(run: ScoredRun, protocol: Protocol, n_left: int) -> list[str]:
@@ -105,7 +114,7 @@ def metric_note(protocol: Protocol) -> str:
 
 
 def quirk_notes(protocol: Protocol, unit: str) -> list[str]:
-    """Return which habits of the benchmark are followed, and which are not.
+    """Return which habits of the benchmark are followed, and which are not, one in each note.
 
     Args:
         protocol: The protocol in force.
@@ -117,7 +126,7 @@ def quirk_notes(protocol: Protocol, unit: str) -> list[str]:
     here = [name for name in active if unit == FRAME or name not in BY_FRAME]
     followed = [fact for fact in QUIRKS if fact.switch in here]
     others = [fact for fact in QUIRKS if fact.switch not in active]
-    notes = [f"Followed habits of DeepfakeBench: {_in_words(followed) or 'none'}"]
+    notes = [f"Habit of DeepfakeBench, followed: {_in_words(fact)}" for fact in followed]
     if idle := [fact.number for fact in QUIRKS if fact.switch in active and fact not in followed]:
         notes.append(f"{', '.join(idle)} act on scores by frame, of which this run has none")
     if protocol.quirks.best_test_results:
@@ -125,16 +134,16 @@ def quirk_notes(protocol: Protocol, unit: str) -> list[str]:
             "Q4 needs a run for every checkpoint; a single run is told as it is, and was not "
             "selected here"
         )
-    notes.append("Its other habits are not modelled: " + _in_words(others, treated=True))
+    notes += [
+        f"Habit of DeepfakeBench, not followed: {_in_words(fact)}. Here: {fact.treatment}"
+        for fact in others
+    ]
     notes.append(
-        "Not modelled either: it scores one face of a frame, the largest, where all stored faces "
+        "Not followed either: it scores one face of a frame, the largest, where all stored faces "
         "count here, and its crops are aligned by another face finder's landmarks"
     )
     return notes
 
 
-def _in_words(facts: Sequence[QuirkFact], *, treated: bool = False) -> str:
-    return "; ".join(
-        f"{fact.number} {fact.sentence}{f' (here: {fact.treatment})' if treated else ''}"
-        for fact in facts
-    )
+def _in_words(fact: QuirkFact) -> str:
+    return f"{fact.number}, {fact.sentence}"

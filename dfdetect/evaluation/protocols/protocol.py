@@ -26,6 +26,7 @@ from dfdetect.evaluation.protocols.coverage import require_coverage as require_c
 from dfdetect.evaluation.protocols.designs import of_videos
 from dfdetect.evaluation.protocols.footnotes import (
     HEADLINE_EERS,
+    INTERVAL_NOTES,
     frames_note,
     identity_notes,
     metric_note,
@@ -175,6 +176,7 @@ def under_protocol(run: ScoredRun, protocol: Protocol) -> ProtocolView:
         *identity_notes(part),
         *quirky,
         metric_note(protocol),
+        *INTERVAL_NOTES,
         *quirk_notes(protocol, run.unit),
     )
     return ProtocolView(

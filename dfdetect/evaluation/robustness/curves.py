@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dfdetect.data.tables import TableContract, TableHeader, read_table, write_table
 from dfdetect.evaluation.results import ALL, CLEAN, ResultRow
+from dfdetect.evaluation.runs import MIXED, UNKNOWN
 
 FOUND = "found_faces"
 """The share of the frames looked at in which a usable face was found."""
@@ -27,7 +28,7 @@ _LEVEL = 0.95
 CURVES_FILE = "curves.parquet"
 CURVES = TableContract(
     name="robustness curves",
-    version=1,
+    version=2,
     schema=pa.schema(
         [
             pa.field("detector", pa.string(), nullable=False),
@@ -42,6 +43,7 @@ CURVES = TableContract(
             pa.field("ci_high", pa.float64()),
             pa.field("n_videos", pa.int64(), nullable=False),
             pa.field("n_skipped", pa.int64(), nullable=False),
+            pa.field("exposure", pa.string(), nullable=False),
         ]
     ),
     repair="dfdetect benchmark robustness manifest=FILE data_root=FOLDER out=FOLDER",
@@ -55,6 +57,8 @@ class CurvePoint:
     `family` is the condition without its severity, which is 1 to 5, 0 for the clean clips and None
     for a profile. `metric` is one of the results' or `found_faces`. The interval is at 95 %, None
     where there is none; `n_videos` were measured, `n_skipped` had no usable face at all.
+    `exposure` says of the fakes what that of a `ResultRow` does; it is '' of found faces, which are
+    of no kind of fakes.
     """
 
     detector: str
@@ -69,6 +73,7 @@ class CurvePoint:
     ci_high: float | None
     n_videos: int
     n_skipped: int
+    exposure: str = UNKNOWN
 
     @property
     def badness(self) -> float:
@@ -134,7 +139,8 @@ def curves(
 
     Points are grouped by detector, dataset, method and metric, in the order in which these come;
     within a group the family comes first whose worst point is worst, the clean clips last among
-    equals. Of each dataset the row over all methods counts, or each method where there is none.
+    equals. Of each dataset the row over all methods counts, or each method where there is none
+    and where only some of them were trained on, which must not be put together.
 
     Args:
         rows: Results under several conditions; those of other metrics and units are left out.
@@ -145,15 +151,17 @@ def curves(
         seed: Of the resampling.
     """
     kept = [row for row in rows if row.metric in metrics and row.unit == unit]
-    pooled = {(row.detector, row.dataset) for row in kept if row.method == ALL}
+    pooled = {
+        (row.detector, row.dataset) for row in kept if row.method == ALL and row.exposure != MIXED
+    }
     points = [
         CurvePoint(
             row.detector, row.dataset, row.method, row.metric, *parts_of(row.condition),
             row.condition, row.value, row.ci_low, row.ci_high, row.n_real + row.n_fake,
-            row.n_skipped,
+            row.n_skipped, row.exposure,
         )
         for row in kept
-        if row.method == ALL or (row.detector, row.dataset) not in pooled
+        if (row.method == ALL) == ((row.detector, row.dataset) in pooled)
     ]  # fmt: skip
     points += [point for one in found for point in _found_point(one, n_bootstrap, seed)]
     groups: dict[tuple[str, ...], list[CurvePoint]] = defaultdict(list)
@@ -198,7 +206,7 @@ def _found_point(one: FoundFaces, n_bootstrap: int, seed: int) -> tuple[CurvePoi
     return (
         CurvePoint(
             one.detector, one.dataset, ALL, FOUND, *parts_of(one.condition), one.condition,
-            one.rate, low, high, n_seen, n_faceless,
+            one.rate, low, high, n_seen, n_faceless, "",
         ),
     )  # fmt: skip
 

@@ -25,7 +25,12 @@ from dfdetect.evaluation.robustness.clip_coding import (
 )
 from dfdetect.evaluation.robustness.clip_steps import Degrade, FrameRate, Reencode, Scale, Step
 from dfdetect.evaluation.robustness.degradations import DEGRADATIONS, SEVERITIES
-from dfdetect.evaluation.robustness.profiles import profile_names, profiles_dir, read_profile
+from dfdetect.evaluation.robustness.profiles import (
+    Profile,
+    profile_names,
+    profiles_dir,
+    read_profile,
+)
 from dfdetect.media import FrameSampler, printable, probe
 from dfdetect.provenance import sha256_value
 from dfdetect.registry import Registry
@@ -132,9 +137,7 @@ class Condition:
             if self.family in DEGRADATIONS:
                 return (Degrade(self.family, self.severity),)
             return (CLIP_LEVELS.get(self.family).steps[self.severity - 1],)
-        if _is_file(self.family):
-            return read_profile(Path(self.family)).steps
-        return read_profile(profiles_dir() / f"{self.family}.yaml").steps
+        return _profile(self.family).steps
 
     @classmethod
     def parse(cls, text: str) -> tuple[Self, ...]:
@@ -263,6 +266,11 @@ def _marked(out: Path) -> str:
         return ""
 
 
+def _profile(family: str) -> Profile:
+    shipped = profiles_dir() / f"{family}.yaml"
+    return read_profile(Path(family) if _is_file(family) else shipped)
+
+
 def _is_file(text: str) -> bool:
     return text.endswith((".yaml", ".yml"))
 
@@ -286,7 +294,7 @@ def described(conditions: Sequence[Condition]) -> tuple[tuple[str, str, str], ..
             clip = CLIP_LEVELS.get(family)
             rows.append((family, clip.level, clip.source))
         elif family != CLEAN:
-            profile = Condition(family)
+            profile = _profile(family)
             steps = ", ".join(map(str, profile.steps))
-            rows.append((profile.name, steps, "see the comments of its file"))
+            rows.append((profile.name, steps, profile.about or "its file does not say"))
     return tuple(rows)

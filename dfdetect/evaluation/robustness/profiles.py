@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
 from dataclasses import dataclass
@@ -20,10 +21,15 @@ FOLDER = "laundering"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named chain of steps, applied in order."""
+    """A named chain of steps, applied in order.
+
+    `about` says what it stands for and whose values it has, in the comment that its file opens
+    with.
+    """
 
     name: str
     steps: tuple[Step, ...]
+    about: str = ""
 
 
 def profiles_dir() -> Path:
@@ -51,7 +57,8 @@ def read_profile(path: Path) -> Profile:
         UsageError: The file is missing or no YAML, or holds a step, key or value that is unknown.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -62,7 +69,8 @@ def read_profile(path: Path) -> Profile:
     if not isinstance(listed, list) or not listed:
         raise UsageError(f"{path} has no steps; list at least one below `steps`")
     steps = tuple(_step(item, f"{path}, step {place}") for place, item in enumerate(listed, 1))
-    return Profile(path.stem, steps)
+    opening = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return Profile(path.stem, steps, " ".join(line.lstrip("# ") for line in opening))
 
 
 def _step(item: Any, where: str) -> Step:

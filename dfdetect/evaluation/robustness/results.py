@@ -12,8 +12,9 @@ from dfdetect.data.manifest import Manifest
 from dfdetect.data.tables import TableHeader
 from dfdetect.detectors.base import LoadedDetector
 from dfdetect.detectors.checkpoint import load_detector
-from dfdetect.evaluation.measure import MeasurePlan, measure
-from dfdetect.evaluation.protocols.protocol import PLAIN, Protocol, under_protocol
+from dfdetect.errors import UsageError
+from dfdetect.evaluation.measured import measured as measure_run
+from dfdetect.evaluation.protocols.protocol import PLAIN, Protocol
 from dfdetect.evaluation.results import CLEAN, ResultRow, write_rows
 from dfdetect.evaluation.robustness.curves import (
     FOUND,
@@ -53,7 +54,7 @@ class RobustnessMeasured:
             if point.condition == CLEAN
         }
         return tuple(
-            f"{point.detector} on {point.dataset}, {point.method}: AUC by video "
+            f"{point.detector} on {point.dataset}, {point.method} ({point.exposure}): AUC by video "
             f"{clean.get((point.detector, point.dataset, point.method), math.nan):.3f} clean, "
             f"{point.value:.3f} at worst ({point.condition}), {point.n_videos} videos, "
             f"{point.n_skipped} without a usable face there"
@@ -84,21 +85,10 @@ def measured(
             counts = ", ".join(f"{n} {status}" for status, n in one.run.scores.n_by_status())
             undefined.append(f"{where}: nothing was left to score ({counts})")
             continue
-        view = under_protocol(one.run, protocol)
-        plan = MeasurePlan(
-            one.run.name,
-            protocol.name,
-            one.run.calibration,
-            one.run.threshold,
-            n_bootstrap,
-            seed,
-            condition=one.condition.name,
-            trained_on=view.trained_on,
-        )
-        found, sentences = measure(view.units, view.videos, plan)
-        rows += found
-        undefined += [f"{where}: {sentence}" for sentence in sentences]
-        notes |= dict.fromkeys(view.notes)
+        numbers = measure_run(one.run, protocol, n_bootstrap, seed, one.condition.name)
+        rows += numbers.rows
+        undefined += [f"{where}: {sentence}" for sentence in numbers.undefined]
+        notes |= dict.fromkeys(numbers.whole.notes)
     points = curves(rows, result.found, n_bootstrap=n_bootstrap, seed=seed)
     return RobustnessMeasured(tuple(rows), points, tuple(undefined), tuple(notes))
 
@@ -115,11 +105,12 @@ def run_robustness(
     conditions = conditions_of(settings.conditions)
     manifest = Manifest.read(settings.manifest)
     # no checkpoint: the bundled detector
-    found = [load_detector(path) for path in settings.checkpoints or (None,)]
+    loaded = [load_detector(path) for path in settings.checkpoints or (None,)]
+    detectors = named(loaded, settings.names)
     result = robustness(
         manifest,
         settings.data_root,
-        named(found),
+        detectors,
         conditions,
         settings.work,
         settings.plan,
@@ -135,15 +126,30 @@ def run_robustness(
     }
     parents = (
         ("manifest", manifest.content_hash()),
-        *((f"weights {name}", one.weights_sha256) for name, one in named(found).items()),
+        *((f"weights {name}", one.weights_sha256) for name, one in detectors.items()),
     )
     header = TableHeader(sha256_value(told), parents, (("undefined", list(numbers.undefined)),))
     write_robustness(result, numbers, settings.out, header, command, seed)
     return numbers
 
 
-def named(detectors: Sequence[LoadedDetector]) -> dict[str, LoadedDetector]:
-    """Return detectors by their names; those of one name have the start of their hash in it too."""
+def named(
+    detectors: Sequence[LoadedDetector], wanted: Sequence[str] = ()
+) -> dict[str, LoadedDetector]:
+    """Return detectors by the names wanted, or else by their own.
+
+    Those that share their own name have the start of their hash in it too.
+
+    Raises:
+        UsageError: There are not as many names as detectors, or two are one.
+    """
+    if wanted:
+        if len(set(wanted)) != len(detectors) or len(wanted) != len(detectors):
+            raise UsageError(
+                f"names={', '.join(wanted)} does not name {len(detectors)} checkpoints; give one "
+                "name for each"
+            )
+        return dict(zip(wanted, detectors, strict=True))
     names = [one.header.detector for one in detectors]
     return {
         name if names.count(name) == 1 else f"{name} {one.weights_sha256[:8]}": one
@@ -182,13 +188,14 @@ def markdown(result: RobustnessResult, numbers: RobustnessMeasured) -> str:
     mark = "oracle: " if oracles else ""
     lines = [f"# {mark}Robustness", "", f"## {mark}Worst case", ""]
     lines += [*_table(worst_points(numbers.points)), ""]
-    groups: dict[tuple[str, str, str, str], list[CurvePoint]] = {}
+    groups: dict[tuple[str, str, str, str, str], list[CurvePoint]] = {}
     for point in numbers.points:
-        key = (point.detector, point.dataset, point.method, point.metric)
+        key = (point.detector, point.dataset, point.method, point.exposure, point.metric)
         groups.setdefault(key, []).append(point)
-    for (detector, dataset, method, metric), members in groups.items():
+    for (detector, dataset, method, exposure, metric), members in groups.items():
         mark = "oracle: " if detector in oracles else ""
-        title = f"{mark}{detector}, {dataset}, {method}: {_words(metric)}"
+        known = f" ({exposure})" if exposure else ""
+        title = f"{mark}{detector}, {dataset}, {method}{known}: {_words(metric)}"
         lines += [f"## {title}", "", *_table(members), ""]
     lines += ["## What has no number", ""]
     lines += [f"- {sentence}" for sentence in numbers.undefined] or ["Nothing."]
@@ -214,16 +221,17 @@ def _words(metric: str) -> str:
 
 def _table(points: Sequence[CurvePoint]) -> list[str]:
     lines = [
-        "| detector | dataset | metric | condition | value | 95 % interval | videos | skipped |",
-        "|---|---|---|---|---|---|---|---|",
+        "| detector | dataset | exposure | metric | condition | value | 95 % interval "
+        "| videos | skipped |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for point in points:
         interval = "not known"
         if point.ci_low is not None and point.ci_high is not None:
             interval = f"{point.ci_low:.4f} – {point.ci_high:.4f}"
         lines.append(
-            f"| {point.detector} | {point.dataset}, {point.method} | {_words(point.metric)} "
-            f"| {point.condition} | {point.value:.4f} | {interval} | {point.n_videos} "
-            f"| {point.n_skipped} |"
+            f"| {point.detector} | {point.dataset}, {point.method} | {point.exposure or '–'} "
+            f"| {_words(point.metric)} | {point.condition} | {point.value:.4f} | {interval} "
+            f"| {point.n_videos} | {point.n_skipped} |"
         )
     return lines

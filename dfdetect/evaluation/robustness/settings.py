@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfdetect.data.engines import EngineSettings
 from dfdetect.errors import UsageError
+from dfdetect.evaluation.settings import require_draws
 from dfdetect.media import FrameSampler
 
 
@@ -57,15 +58,21 @@ class RobustnessSettings:
 
     `conditions` are words as for `Condition.parse`: `all`, `degradations`, `profiles`, `jpeg`,
     `jpeg 3`, `messenger` or the path of a profile's YAML; clean clips are measured in any case.
-    `work` is where crops and scores are kept for going on after a kill.
+    `names` are what tables call the checkpoints, one each; empty: the detectors' own. `work`
+    is where crops and scores are kept for going on after a kill.
     """
 
     manifest: Path
     data_root: Path
     checkpoints: tuple[Path, ...]
+    names: tuple[str, ...]
     conditions: tuple[str, ...]
     plan: RobustnessPlan
     engine: EngineSettings
     work: Path
     out: Path
     n_bootstrap: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be resampled."""
+        require_draws(self.n_bootstrap, self.plan.seed)

@@ -89,6 +89,9 @@ def test_protocols_stand_side_by_side_with_their_own_counts_and_footnotes() -> N
     texts = [result.definitions[note - 1] for note in noted]
     assert any(text.startswith("plain: ") for text in texts)
     assert any(text.startswith("deepfakebench: ") and "Q3" in text for text in texts)
+    # what holds under both is said once
+    (intervals,) = (text for text in result.definitions if "percentile bootstrap" in text)
+    assert intervals.startswith("every protocol: ")
 
 
 def test_every_number_in_a_table_has_its_interval() -> None:

@@ -66,7 +66,7 @@ def test_a_difference_is_called_one_only_where_holm_leaves_it() -> None:
     strong = random_run("strong", 1, levels={"x": 3.0}, n=60)
     weak = random_run("weak", 2, levels={"x": 0.3}, n=60)
     (row,) = compare([weak, strong], PLAIN).rows
-    assert row.sentence.startswith("strong is higher than weak by 0.")
+    assert row.sentence.startswith("On ffpp, x, the AUC of strong is higher than that of weak by 0")
     assert row.difference is not None
     assert row.difference < 0
     low, high = (-(row.ci_high or 0), -(row.ci_low or 0))
@@ -81,10 +81,24 @@ def test_a_difference_is_called_one_only_where_holm_leaves_it() -> None:
 def test_too_few_videos_give_a_sentence_and_no_number() -> None:
     result = compare([random_run("a", 1, n=4), random_run("b", 2, n=4)], PLAIN)
     assert all(row.p_value is None and row.auc_a is None for row in result.rows)
-    assert "4 genuine and 4 fake" in row_of(result, "FaceSwap").sentence
+    said = {row.method: row.sentence for row in result.rows}
+    assert "4 genuine and 4 fake" in said["FaceSwap"]
+    assert said["FaceSwap"].startswith("On ffpp, FaceSwap, a and b are not compared: ")
+    assert said["all"].startswith("On ffpp, all methods, ")
     assert "no number" in comparison_markdown(result)
     assert row_of(compare([random_run("a", 1, n=4), random_run("b", 2, n=4)], PLAIN, fewest=4),
                   "FaceSwap").p_value is not None  # fmt: skip
+
+
+def test_a_perfect_auc_of_few_videos_is_not_called_certain() -> None:
+    clips = [video(f"d/{'m' if x else 'original'}/{n}", x) for n in range(6) for x in (0, 1)]
+    sure = run_of([(one, [50.0 * one.label + place] * 8) for place, one in enumerate(clips)],
+                  name="a")  # fmt: skip
+    other = run_of([(one, [float(5 * place % 7)] * 8) for place, one in enumerate(clips)], name="b")
+    (row,) = compare([sure, other], PLAIN).rows
+    assert (row.auc_a, row.auc_a_high) == (1.0, 1.0)
+    # six pairs, all won
+    assert row.auc_a_low == pytest.approx(0.025 ** (1 / 6))
 
 
 def test_constant_scores_of_both_are_equal_and_not_an_error() -> None:

@@ -50,7 +50,8 @@ def test_latex_is_balanced_and_every_special_letter_is_escaped() -> None:
     begun = re.findall(r"\\begin\{(\w+)\}", text)
     assert re.findall(r"\\end\{(\w+)\}", text) == begun[::-1] == ["tabular", "table"]
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(body) == 3
+    # what columns have in common, their names, two rows
+    assert len(body) == 4
     assert all(len(re.findall(r"(?<!\\)&", line)) == 1 for line in body)
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     assert r"\input" not in text
@@ -73,6 +74,29 @@ def test_a_table_longer_than_a_page_goes_on_to_the_next() -> None:
     long = latex_table(table(ROWS_ON_A_PAGE + 1))
     assert r"\begin{longtable}{lr}" in long
     assert long.count(r"\endhead") == 1
+
+
+def test_latex_sets_what_protocols_share_above_their_columns_and_breaks_long_headings() -> None:
+    columns = (
+        Column("dataset"),
+        *(
+            Column(name, True, (), group)
+            for group in ("strict", "x_y")
+            for name in ("AUC (95 %)", "genuine + fake, skipped")
+        ),
+    )
+    text = latex_table(Table("t", columns, (tuple(map(Cell, "abcde")),)))
+    groups = (
+        r"\multicolumn{1}{c}{} & \multicolumn{2}{c}{strict} & "
+        r"\multicolumn{2}{c}{x\_y} \\"
+    )
+    assert groups in text
+    assert r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}" in text
+    assert r"\shortstack[r]{genuine + fake, \\ skipped}" in text
+    wordy = latex_table(Table("t", (Column("rule"), Column("is")), ((Cell("x"), Cell("y " * 40)),)))
+    assert r"\begin{tabular}{lp{0.24\textwidth}}" in wordy
+    hidden = latex_table(Table("t", (Column("a 0123456789abcd \u202e"),), ((Cell("x"),),)))
+    assert r"\\ [U" not in hidden
 
 
 def test_a_row_that_begins_with_a_bracket_is_no_argument() -> None:

@@ -93,8 +93,16 @@ def test_strict_states_what_is_in_force() -> None:
     assert "DeepfakeBench" not in notes
     benchmark = " | ".join(under_protocol(small(), DEEPFAKEBENCH).notes)
     for number in range(1, 19):
-        assert f"Q{number} " in benchmark
+        assert f"followed: Q{number}, " in benchmark
     assert "eer_nearest" in benchmark
+
+
+def test_footnotes_are_short_enough_to_be_read() -> None:
+    notes = under_protocol(small(), DEEPFAKEBENCH).notes
+    habits = [note for note in notes if note.startswith("Habit of DeepfakeBench")]
+    assert len(habits) == 18
+    assert max(map(len, notes)) < 400
+    assert any("An original" in note or "an original" in note for note in notes)
 
 
 def test_the_aggregate_is_the_calibrations_unless_the_protocol_has_one() -> None:

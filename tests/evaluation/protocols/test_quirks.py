@@ -306,7 +306,7 @@ def test_clips_are_told_as_videos() -> None:
     assert auc_of(quirky, "video") == auc_of(quirky, "clip") == 7 / 8
     every = under_protocol(run, DEEPFAKEBENCH)
     assert said(every, "Q1, Q2, Q3, Q8, Q17 act on scores by frame")
-    assert said(every, "Followed habits of DeepfakeBench: Q4 ")
+    assert said(every, "Habit of DeepfakeBench, followed: Q4, ")
     assert auc_of(every, "video") == 7 / 8
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -251,6 +252,13 @@ def test_words_mean_conditions() -> None:
         conditions_of(["jpeg 7"])
     with pytest.raises(UsageError, match="feed has no severities"):
         conditions_of(["feed 2"])
+
+
+def test_every_condition_says_whose_values_it_has() -> None:
+    rows = described(conditions_of(["all"]))
+    assert {name for name, _, _ in rows} == {*degradation_names(), *profile_names()}
+    for name, _, source in rows:
+        assert re.search(r"our choice|arXiv|DeeperForensics", source), name
 
 
 def test_a_profile_of_ones_own_is_read_and_checked(clip: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from dfdetect.errors import ContractError, UsageError
 from dfdetect.evaluation.results import read_results
 from dfdetect.evaluation.robustness.curves import FOUND, read_curves
 from dfdetect.evaluation.robustness.laundering import Condition, conditions_of
-from dfdetect.evaluation.robustness.results import measured, run_robustness
+from dfdetect.evaluation.robustness.results import measured, named, run_robustness
 from dfdetect.evaluation.robustness.run import (
     RobustnessPlan,
     RobustnessProgress,
@@ -316,6 +316,7 @@ def test_the_command_writes_runs_results_and_curves(
         manifest=tmp_path / "manifest.parquet",
         data_root=root,
         checkpoints=(bundled_detector(),),
+        names=("bundled",),
         conditions=("h264 5",),
         plan=PLAN,
         engine=EngineSettings("local"),
@@ -330,9 +331,18 @@ def test_the_command_writes_runs_results_and_curves(
     assert {row.condition for row in rows} == {"clean", "h264 5"}
     assert read_curves(out) == numbers.points
     (name,) = (path.name for path in (out / "runs").iterdir())
+    assert {name} == {row.detector for row in rows} == {"bundled"}
     assert {path.name for path in (out / "runs" / name).iterdir()} == {"clean", "h264-5"}
     assert len(read_run(out / "runs" / name / "h264-5").videos) == 4
     page = (out / "robustness.md").read_text()
     assert "DeeperForensics-1.0" in page
     assert "| h264 5 |" in page
     assert (out / "run.json").exists()
+
+
+def test_names_are_one_for_each_checkpoint() -> None:
+    one = Roughness()
+    assert list(named([one, one], ["a", "b"])) == ["a", "b"]
+    for wanted in (["a"], ["a", "a"], ["a", "b", "c"]):
+        with pytest.raises(UsageError, match="does not name 2 checkpoints"):
+            named([one, one], wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,18 @@ def test_methods_stand_alone_only_where_none_pools_them() -> None:
     assert [point.method for point in curves(apart)] == ["swap", "swap"]
     assert {point.method for point in curves([*apart, *ROWS])} == {"all"}
     assert curves([row("clean", 0.9, unit="frame"), row("clean", 0.9, metric="eer")]) == ()
+
+
+def test_fakes_that_were_trained_on_are_not_put_with_those_that_were_not() -> None:
+    def told(condition: str, method: str, exposure: str) -> ResultRow:
+        return replace(row(condition, 0.6, method=method), exposure=exposure)
+
+    mixed = [told("clean", "all", "mixed"), told("clean", "swap", "seen"),
+             told("clean", "reenact", "held-out")]  # fmt: skip
+    points = {(point.method, point.exposure) for point in curves(mixed)}
+    assert points == {("swap", "seen"), ("reenact", "held-out")}
+    alike = [told("clean", "all", "held-out"), told("clean", "swap", "held-out")]
+    assert [(point.method, point.exposure) for point in curves(alike)] == [("all", "held-out")]
 
 
 def test_the_share_of_found_faces_has_an_interval_over_videos() -> None:
