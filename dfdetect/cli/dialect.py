@@ -232,6 +232,25 @@ def as_overrides(verb: str, words: Sequence[str]) -> list[str]:
     return [_LAB_FLAGS.get((verb, word), word) for word in words]
 
 
+def flags_first(words: Sequence[str]) -> list[str]:
+    """Return a lab verb's words with Hydra's flags before the keys, the only order that it takes.
+
+    Example:
+        >>> flags_first(["seed=1,2", "--cfg", "job", "-m", "out=a"])
+        ['--cfg', 'job', '-m', 'seed=1,2', 'out=a']
+    """
+    flags, keys, rest = [], [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("-"):
+            flags.append(word)
+            if _HYDRA_FLAGS.get(word) and rest:
+                flags.append(rest.pop(0))
+        else:
+            keys.append(word)
+    return [*flags, *keys]
+
+
 def unknown_words(words: Sequence[str], parser: ArgumentParser) -> str:
     """Return the sentence for flags that a people verb does not have."""
     flags = [flag for action in parser._actions for flag in action.option_strings]

@@ -21,7 +21,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dfdetect.cli.dialect import as_overrides, described, example, quoted, spoken
+from dfdetect.cli.dialect import (
+    as_overrides,
+    described,
+    example,
+    flags_first,
+    quoted,
+    spoken,
+)
 from dfdetect.cli.terminal import note
 from dfdetect.config import SETTINGS, config_dir, register_schemas, settings_from
 from dfdetect.errors import UsageError
@@ -55,7 +62,7 @@ def run(verb: str, overrides: list[str], typed: Sequence[str] | None = None) -> 
     refused. An error of the task is raised as it is, the first one where jobs of a sweep fail.
     """
     register_schemas(verb)
-    overrides = as_overrides(verb, overrides)
+    overrides = flags_first(as_overrides(verb, overrides))
     _refuse_unknown_keys(verb, overrides)
     asked = [f"hydra.help.header={quoted(_help(verb))}"] if set(HELP) & set(overrides) else []
     failures: list[Exception] = []
@@ -183,14 +190,17 @@ def _own_folder(
     chosen = [
         word for word in hydra_config.overrides.task if word.lstrip("+").partition("=")[0] != name
     ]
-    words = [*flags, *chosen, f"{name}={getattr(own, name)}"]
+    moved = getattr(own, name)
+    words = [*flags, *chosen, *([] if moved is None else [f"{name}={moved}"])]
     return own, shlex.join(["dfdetect", *spoken(verb), *words])
 
 
 def in_subfolder(settings: S, folder: Path) -> tuple[str, S]:
     """Return the settings with their output moved into a folder of its own, and its key."""
     name = "run_dir" if hasattr(settings, "run_dir") else "out"
-    out: Path = getattr(settings, name)
+    out: Path | None = getattr(settings, name)
+    if out is None:
+        return name, settings
     moved = out / folder if not out.suffix else out.parent / folder / out.name
     return name, dataclasses.replace(settings, **{name: moved})  # type: ignore[type-var]
 

@@ -214,6 +214,14 @@ def test_two_runs_and_a_published_number_are_diagnosed(runs: object, dfdetect: C
     assert "theirs 0.9637" in told.lines[0]
 
 
+def test_a_sweep_of_diagnoses_needs_no_file(runs: object, dfdetect: Command) -> None:
+    words = ["-m", "a", "b", "reading.method=Deepfakes,FaceSwap"]
+    answer = dfdetect("evaluate", "diagnose", *words)
+    assert answer.code == 0
+    told = [line.split(": ")[0] for line in answer.lines if line.startswith("auc by video")]
+    assert told == ["auc by video, ffpp, Deepfakes", "auc by video, ffpp, FaceSwap"]
+
+
 def test_equal_words_give_equal_numbers(runs: object, dfdetect: Command) -> None:
     for out in ("one", "two"):
         assert dfdetect("benchmark", "runs=[a,b]", QUICK, "seed=3", f"out={out}").code == 0
