@@ -13,7 +13,7 @@ from typing import TypeAlias
 from dfdetect.detectors.checkpoint import bundled_detector
 from dfdetect.errors import DfdetectError
 from dfdetect.faces.finder import FINDERS
-from dfdetect.inference.wording import file_name, visible
+from dfdetect.inference.wording import file_name
 from dfdetect.media import FrameSampler
 from dfdetect.provenance import sha256_file, sha256_value
 from dfdetect.scoring import words
@@ -27,6 +27,7 @@ from dfdetect.types import (
     TrackVerdict,
     VideoInfo,
 )
+from dfdetect.visible import visible
 
 SCHEMA = "dfdetect.report"
 SCHEMA_VERSION = 1

@@ -16,7 +16,7 @@ from dfdetect.inference.document import (
 )
 from dfdetect.inference.stills import data_uri
 from dfdetect.inference.timeline import Chart, draw
-from dfdetect.inference.wording import clock, file_name, likelihood_words, visible
+from dfdetect.inference.wording import clock, file_name, likelihood_words
 from dfdetect.scoring import words
 from dfdetect.types import (
     Analysis,
@@ -26,6 +26,7 @@ from dfdetect.types import (
     Span,
     TrackAnalysis,
 )
+from dfdetect.visible import visible
 
 MOST_DRAWN = 12  # persons with a timeline of their own; the others share a table
 MOST_SPANS = 6

@@ -6,7 +6,6 @@ The words of verdicts, reasons and error rates are those of `dfdetect.scoring.wo
 from __future__ import annotations
 
 import math
-import unicodedata
 
 
 def clock(time_s: float, fine: bool = False) -> str:
@@ -31,24 +30,6 @@ def file_name(name: str) -> str:
         'a\\udcff.mp4'
     """
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def visible(text: str) -> str:
-    r"""Return text in which nothing hides: line breaks, controls and bidi marks are named.
-
-    A file name may hold characters that turn its own display around, so that `gpj.exe` reads
-    as `exe.jpg`; they are shown as their code points.
-
-    Example:
-        >>> visible("a\nb")
-        'a⟨U+000A⟩b'
-    """
-    return "".join(f"⟨U+{ord(letter):04X}⟩" if _hides(letter) else letter for letter in text)
-
-
-def _hides(letter: str) -> bool:
-    category = unicodedata.category(letter)
-    return category in {"Cc", "Cf", "Cs", "Zl", "Zp"} or (category == "Zs" and letter != " ")
 
 
 def times_more_likely(ratio: float) -> str:

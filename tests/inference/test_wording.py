@@ -3,7 +3,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfdetect.inference.wording import clock, file_name, likelihood_words, visible
+from dfdetect.inference.wording import clock, file_name, likelihood_words
+from dfdetect.visible import visible
 
 
 @given(st.floats(0, 360_000))

@@ -32,10 +32,11 @@ from dfdetect.evaluation.benchmark.result_tables import (
 )
 from dfdetect.evaluation.benchmark.roc_curves import reliability, roc_curve
 from dfdetect.evaluation.benchmark.severity_tables import place_words
-from dfdetect.evaluation.benchmark.tables import visible, with_interval
+from dfdetect.evaluation.benchmark.tables import with_interval
 from dfdetect.evaluation.results import ALL, ResultRow
 from dfdetect.evaluation.robustness.curves import CurvePoint
 from dfdetect.scoring.aggregate import sigmoid
+from dfdetect.visible import visible
 
 
 def all_figures(

@@ -18,9 +18,10 @@ from dfdetect.evaluation.benchmark.result_tables import (
     RULES,
     TITLES,
 )
-from dfdetect.evaluation.benchmark.tables import Table, ranges, visible
+from dfdetect.evaluation.benchmark.tables import Table, ranges
 from dfdetect.evaluation.protocols.designs import DESIGNS
 from dfdetect.provenance import RunRecord
+from dfdetect.visible import visible
 
 if TYPE_CHECKING:
     from dfdetect.evaluation.benchmark.benchmark import BenchmarkResult

@@ -7,10 +7,11 @@ what its format would act on, and characters that hide are named before that.
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+
+from dfdetect.visible import visible
 
 ROWS_ON_A_PAGE = 38
 HEADING_WIDTH = 16
@@ -121,21 +122,6 @@ class Notes:
     def numbers(self, texts: Iterable[str]) -> tuple[int, ...]:
         """Return the numbers of several footnotes, rising."""
         return tuple(sorted({self.number(text) for text in texts}))
-
-
-def visible(text: str) -> str:
-    r"""Return text in which nothing hides: line breaks, controls and bidi marks are named.
-
-    Example:
-        >>> visible("a\nb")
-        'a⟨U+000A⟩b'
-    """
-    return "".join(f"⟨U+{ord(letter):04X}⟩" if _hides(letter) else letter for letter in text)
-
-
-def _hides(letter: str) -> bool:
-    category = unicodedata.category(letter)
-    return category in {"Cc", "Cf", "Cs", "Zl", "Zp"} or (category == "Zs" and letter != " ")
 
 
 def number(value: float, digits: int = 3) -> str:
