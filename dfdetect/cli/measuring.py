@@ -145,10 +145,9 @@ def benchmark(settings: BenchmarkSettings, command: str) -> None:
         )
     for row in result.rows:
         if (row.metric, row.unit) == ("auc", "video"):
-            interval = "" if row.ci_low is None else f" ({row.ci_low:.3f} – {row.ci_high:.3f})"
             say(
                 f"{row.protocol}, {row.exposure}: {row.detector} on {row.dataset}, {row.method}: "
-                f"AUC by video {row.value:.3f}{interval}, {row.n_real} genuine and {row.n_fake} "
+                f"AUC by video {row.value:.3f}{row.interval(3)}, {row.n_real} genuine and {row.n_fake} "
                 "fake"
             )
     say_lines(result.undefined)

@@ -62,7 +62,7 @@ def headline(measurements: Sequence[Measurement]) -> tuple[tuple[str, str], ...]
     return tuple(
         (
             f"measured_{row.dataset}",
-            f"{measurement.split} split, AUC by video {_with_interval(row)}, "
+            f"{measurement.split} split, AUC by video {row.value:.3f}{row.interval(3)}, "
             f"{row.n_real} genuine and {row.n_fake} manipulated",
         )
         for measurement in measurements
@@ -143,7 +143,7 @@ def _measured(measurement: Measurement) -> list[str]:
     ]
     lines += [
         f"| {row.dataset} | {row.method} | {row.metric} | {UNITS[row.unit]} "
-        f"| {_with_interval(row)} | {row.n_real} | {row.n_fake} | {row.n_skipped} |"
+        f"| {row.value:.3f}{row.interval(3)} | {row.n_real} | {row.n_fake} | {row.n_skipped} |"
         for row in measurement.rows
         if row.metric in METRICS and row.unit in UNITS
     ]
@@ -185,9 +185,3 @@ def _overall(measurement: Measurement) -> list[ResultRow]:
         ):
             found[row.dataset] = row
     return list(found.values())
-
-
-def _with_interval(row: ResultRow) -> str:
-    if row.ci_low is None or row.ci_high is None:
-        return f"{row.value:.3f}"
-    return f"{row.value:.3f} ({row.ci_low:.3f} – {row.ci_high:.3f})"

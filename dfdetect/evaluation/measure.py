@@ -72,6 +72,7 @@ class MeasurePlan:
         condition: What was done to the clips before faces were looked for.
         trained_on: What the detector learned from; None where nobody says.
         ranked_only: Scores are no logits, so that metrics of probabilities have no meaning.
+        methods: The parts that are measured, by the method in their rows; () for all.
     """
 
     detector: str
@@ -83,6 +84,7 @@ class MeasurePlan:
     condition: str = CLEAN
     trained_on: TrainedOn | None = None
     ranked_only: bool = False
+    methods: tuple[str, ...] = ()
 
 
 def measure(
@@ -108,6 +110,8 @@ def measure(
     rows: list[ResultRow] = []
     undefined: list[str] = []
     for part in parts_of(videos):
+        if plan.methods and part.method not in plan.methods:
+            continue
         chosen = [_of_part(unit, part, labels) for unit in units]
         undefined += [one.why_not for one in chosen if one.why_not]
         intervals = _intervals([one for one in chosen if not one.why_not], plan)

@@ -53,12 +53,8 @@ def measured(
     for view in views:
         plan = _plan(run, protocol, view, (n_bootstrap, seed, condition))
         found, without = measure(view.units, view.videos, plan)
-        rows += [row for row in found if row.method in (view.methods or (row.method,))]
-        undefined += [
-            text
-            for text in without
-            if not view.methods or any(f", {method}, by " in text for method in view.methods)
-        ]
+        rows += found
+        undefined += without
     # of several views none says what holds for the whole run
     whole = views[0] if len(views) == 1 else under_protocol(run, protocol)
     return Measured(tuple(rows), tuple(undefined), whole, views)
@@ -81,4 +77,5 @@ def _plan(
         condition=condition,
         trained_on=view.trained_on,
         ranked_only=run.ranked_only,
+        methods=view.methods,
     )

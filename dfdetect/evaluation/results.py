@@ -72,6 +72,12 @@ class ResultRow:
     condition: str = CLEAN
     exposure: str = UNKNOWN
 
+    def interval(self, digits: int) -> str:
+        """Return ` (low – high)`, to stand behind the value, or '' where there is no interval."""
+        if self.ci_low is None or self.ci_high is None:
+            return ""
+        return f" ({self.ci_low:.{digits}f} – {self.ci_high:.{digits}f})"
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
@@ -133,7 +139,7 @@ class EvaluationResult:
         """Return a line for each dataset and method: its AUC by video, with interval and counts."""
         return tuple(
             f"{_mark(self)}{row.dataset}, {row.method}: "
-            f"AUC by video {row.value:.3f}{_interval(row, 3)}, "
+            f"AUC by video {row.value:.3f}{row.interval(3)}, "
             f"{row.n_real} genuine and {row.n_fake} fake, {row.n_skipped} skipped"
             for row in self.rows
             if (row.metric, row.unit) == ("auc", "video")
@@ -235,18 +241,12 @@ def _table(rows: Sequence[ResultRow]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        interval = _interval(row, 4).strip(" ()") or "not known"
+        interval = row.interval(4).strip(" ()") or "not known"
         lines.append(
             f"| {_cell(row.method)} | {row.metric} | {row.value:.4f} | {interval} | {row.n_real} "
             f"| {row.n_fake} | {row.n_skipped} |"
         )
     return lines
-
-
-def _interval(row: ResultRow, digits: int) -> str:
-    if row.ci_low is None or row.ci_high is None:
-        return ""
-    return f" ({row.ci_low:.{digits}f} – {row.ci_high:.{digits}f})"
 
 
 def _cell(text: str) -> str:

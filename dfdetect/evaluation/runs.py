@@ -13,7 +13,7 @@ from dfdetect.scoring.score_table import ScoreTable
 from dfdetect.types import Calibration
 
 SEEN, HELD_OUT, MIXED, UNKNOWN = "seen", "held-out", "mixed", "unknown"
-FRAME, CLIP, TRACK, VIDEO = "frame", "clip", "track", "video"
+FRAME, CLIP, VIDEO = "frame", "clip", "video"
 
 
 @dataclass(frozen=True, slots=True)

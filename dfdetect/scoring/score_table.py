@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
+from dfdetect.scoring.aggregate import sigmoid
 from dfdetect.types import FaceScore
 
 SCORED = "ok"
@@ -190,7 +191,7 @@ class ScoreTable:
     def faces(self) -> Iterator[FaceScore]:
         """Yield the scored rows as objects."""
         part = self.scored()
-        probabilities = 1 / (1 + np.exp(-np.clip(part.logit, -700, 700)))
+        probabilities = sigmoid(part.logit)
         columns = (part.video, part.track_id, part.frame_index, part.time_s, part.logit)
         cells = zip(*(column.tolist() for column in columns), probabilities.tolist(), strict=True)
         for video, track_id, frame_index, time_s, logit, p_fake in cells:

@@ -76,21 +76,21 @@ def lesson_facts(stores: Sequence[CropStore], sources: Sequence[Source]) -> dict
 
     Fakes of a source that is blended throughout were never drawn, so they are not named.
     """
-    counted: Counter[tuple[str, str, str]] = Counter()
-    for source in sources:
-        if source.weight == 0:
-            continue
-        drawn = None if source.blend_share < 1 else REAL
-        for store in stores:
-            for row in store.videos.where(split="train", dataset=source.dataset, label=drawn):
-                kind = "genuine" if row.label == REAL else "manipulated"
-                counted[row.dataset, kind, row.method] += 1
+    drawn = {source.dataset for source in sources if source.weight > 0}
+    forged = {source.dataset for source in sources if source.weight > 0 and source.blend_share < 1}
     totals: Counter[tuple[str, str]] = Counter()
-    for (dataset, kind, _), n in counted.items():
-        totals[dataset, kind] += n
+    parts = set()
+    for store in stores:
+        train = store.videos.where(split="train").table
+        counts = train.group_by(["dataset", "method", "label"]).aggregate([([], "count_all")])
+        for group in counts.to_pylist():
+            dataset, is_real = group["dataset"], group["label"] == REAL
+            if dataset in (drawn if is_real else forged):
+                kind = "genuine" if is_real else "manipulated"
+                totals[dataset, kind] += group["count_all"]
+                parts.add((dataset, group["method"]))
     told = ", ".join(f"{n} {kind} of {dataset}" for (dataset, kind), n in sorted(totals.items()))
-    parts = sorted({(dataset, method) for dataset, _, method in counted})
-    return {"trained_on": told, TRAINED_PARTS: json.dumps(parts)}
+    return {"trained_on": told, TRAINED_PARTS: json.dumps(sorted(parts))}
 
 
 def run_hash(settings: FitSettings, parents: Parents) -> str:

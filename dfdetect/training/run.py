@@ -141,6 +141,8 @@ def _stores(settings: FitSettings) -> tuple[tuple[CropStore, ...], tuple[CropSto
         tuple(CropStore.open(folder) for folder in folders)
         for folders in (settings.crops, settings.validation.calibrate_on)
     )
+    if not settings.leave_out:
+        return stores, clips
     known = {
         f"{row.dataset}/{row.method}" for store in stores for row in store.videos.where(label=FAKE)
     }

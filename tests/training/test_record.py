@@ -34,5 +34,14 @@ def test_fakes_that_were_never_drawn_are_no_lesson(store: CropStore) -> None:
     )
 
 
+def test_a_dataset_of_two_sources_is_counted_once(store: CropStore) -> None:
+    """Videos of a dataset that is blended in two ways were once counted twice."""
+    twice = (Source("toy", 1, 1.0), Source("toy", 2, 1.0, blend="xray"))
+    assert parts(store, *twice) == ("3 genuine of toy", [["toy", "original"]])
+    assert parts(store, Source("toy", 1, 1.0), Source("toy", 1, 0.0))[0] == (
+        "3 genuine of toy, 3 manipulated of toy"
+    )
+
+
 def test_a_dataset_of_no_weight_is_no_lesson(store: CropStore) -> None:
     assert parts(store, Source("toy", 0, 0.5), Source("elsewhere", 1, 0.5)) == ("", [])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfdetect.errors import UsageError
 from dfdetect.evaluation.benchmark.result_tables import method_words
 from dfdetect.evaluation.benchmark.tables import number, p_words, signed
+from dfdetect.evaluation.measure import LEVEL
 from dfdetect.evaluation.parts import Part, parts_of
 from dfdetect.evaluation.protocols.protocol import Protocol, under_protocol
 from dfdetect.evaluation.results import ALL
@@ -24,7 +25,6 @@ from dfdetect.scoring.bootstrap import interval_of_unanimous
 from dfdetect.scoring.comparison import holm, paired_delong
 from dfdetect.scoring.metrics import delong_variance
 
-LEVEL = 0.95
 FEWEST = 5
 
 

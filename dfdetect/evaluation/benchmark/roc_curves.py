@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfdetect.evaluation.measure import LEVEL
 from dfdetect.scoring.bootstrap import interval_of_unanimous
 from dfdetect.scoring.words import clopper_pearson
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LEVEL = 0.95
 MOST_POINTS = 2000
 N_BAND = 1000
 MOST_BINS = 15

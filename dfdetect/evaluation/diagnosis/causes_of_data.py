@@ -28,7 +28,9 @@ from dfdetect.evaluation.diagnosis.causes import (
     probability,
     share,
 )
-from dfdetect.evaluation.diagnosis.reading import ALL, VIDEO, Ints, Mask, Side
+from dfdetect.evaluation.diagnosis.reading import Ints, Mask, Side
+from dfdetect.evaluation.results import ALL
+from dfdetect.evaluation.runs import VIDEO
 from dfdetect.scoring.score_table import SCORED
 from dfdetect.types import FAKE
 

@@ -22,8 +22,6 @@ from dfdetect.evaluation.diagnosis.causes import (
 )
 from dfdetect.evaluation.diagnosis.reading import (
     CLOSE,
-    FRAME,
-    VIDEO,
     Floats,
     Ints,
     Reading,
@@ -32,6 +30,7 @@ from dfdetect.evaluation.diagnosis.reading import (
     read,
 )
 from dfdetect.evaluation.published.numbers import UNKNOWN_LEVEL
+from dfdetect.evaluation.runs import FRAME, VIDEO
 from dfdetect.scoring.aggregate import AGGREGATES, MIN_FACES, sigmoid
 from dfdetect.types import FAKE, REAL
 

@@ -17,9 +17,10 @@ from dfdetect.evaluation.diagnosis.against_scores import diagnose_scores
 from dfdetect.evaluation.diagnosis.cause_words import interval_of
 from dfdetect.evaluation.diagnosis.causes import OURS, THEIRS, Case
 from dfdetect.evaluation.diagnosis.diagnosis import SAME, Diagnosis
-from dfdetect.evaluation.diagnosis.reading import ALL, Reading, Side
+from dfdetect.evaluation.diagnosis.reading import Reading, Side
 from dfdetect.evaluation.diagnosis.trials import trial_of
 from dfdetect.evaluation.published.numbers import PublishedNumber
+from dfdetect.evaluation.results import ALL
 from dfdetect.evaluation.runs import ScoredRun
 
 AS_USUAL = Reading()

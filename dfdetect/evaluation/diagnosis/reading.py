@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from dfdetect.errors import UsageError
-from dfdetect.evaluation.runs import ScoredRun
+from dfdetect.evaluation.results import ALL
+from dfdetect.evaluation.runs import FRAME, VIDEO, ScoredRun
 from dfdetect.scoring import metrics
 from dfdetect.scoring.aggregate import MIN_FACES, sigmoid
 from dfdetect.scoring.score_table import ScoreTable
 from dfdetect.scoring.units import unit_scores
 from dfdetect.types import FAKE, REAL
 
-ALL = "all"
-FRAME, VIDEO = "frame", "video"
 CLOSE = 1e-6
 """Two logits are one where they differ by no more than this share of 1 + the logit."""
 

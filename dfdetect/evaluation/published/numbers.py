@@ -20,8 +20,8 @@ import yaml
 from cattrs.v import format_exception
 
 from dfdetect.errors import ContractError, UsageError
+from dfdetect.evaluation.results import ALL
 
-ALL = "all"
 PAPER, RE_RUN = "paper", "re-run"
 VERIFIED, SECONDARY, RECALLED = "verified", "secondary", "recalled"
 UNKNOWN_LEVEL = "unknown"
