@@ -25,6 +25,7 @@ from dfdetect.data.datasets import DatasetAdapter, DatasetInfo, create_dataset
 from dfdetect.data.engines import create_engine
 from dfdetect.data.estimate import Range, estimate_extraction
 from dfdetect.data.manifest import Manifest, build_manifest
+from dfdetect.data.resplit import resplit
 from dfdetect.data.settings import ExtractSettings, IndexSettings
 from dfdetect.data.shards import VIDEO_FAULTS
 from dfdetect.data.verify import require_apart, verify_dataset
@@ -151,6 +152,10 @@ def _known(number: int | None) -> int | str:
 def extract(settings: ExtractSettings, command: str) -> None:  # noqa: ARG001
     """Cut the faces out of a manifest's videos and say what became of every sampled frame."""
     manifest, engine = Manifest.read(settings.manifest), create_engine(settings.engine)
+    if settings.crops_from is not None:
+        n_rows = resplit(settings.crops_from, manifest, settings.out)
+        say(f"{n_rows} rows taken over from {settings.crops_from}: {settings.out}")
+        return
     told = _cutting(settings, manifest)
     if settings.dry_run:
         _estimate(settings, told)

@@ -50,6 +50,8 @@ def evaluate(settings: EvaluateSettings, command: str) -> None:
     except LowCoverage:
         say(f"scores, results and their hashes, of the videos that have a score: {settings.out}")
         raise
+    if settings.conditions:
+        _by_condition(settings, run)
     say_lines(result.headline())
     say(f"scores, results and their hashes: {settings.out}")
 
@@ -65,6 +67,20 @@ def _scored(settings: EvaluateSettings) -> ScoredRun:
     split = settings.protocol.split
     with progress_bar(f"Scoring {split or 'all videos'}") as progress:
         return score_stores(stores, detector, split, progress=progress)
+
+
+def _by_condition(settings: EvaluateSettings, run: ScoredRun) -> None:
+    # as above
+    from dfdetect.data.crops import CropStore
+    from dfdetect.evaluation.conditions.bins import errors_by_condition
+    from dfdetect.evaluation.conditions.files import write_conditions
+    from dfdetect.evaluation.conditions.values import measured_faces
+
+    stores = [CropStore.open(folder) for folder in settings.crops]
+    with progress_bar("Measuring faces") as progress:
+        faces = measured_faces(run, stores, settings.data_root, progress)
+    rows = errors_by_condition(faces, settings.n_bootstrap, settings.seed)
+    write_conditions(rows, settings.out, run.parents, settings.n_bootstrap, settings.seed)
 
 
 def _imported(settings: EvaluateSettings) -> ScoredRun:
@@ -147,8 +163,8 @@ def benchmark(settings: BenchmarkSettings, command: str) -> None:
         if (row.metric, row.unit) == ("auc", "video"):
             say(
                 f"{row.protocol}, {row.exposure}: {row.detector} on {row.dataset}, {row.method}: "
-                f"AUC by video {row.value:.3f}{row.interval(3)}, {row.n_real} genuine and {row.n_fake} "
-                "fake"
+                f"AUC by video {row.value:.3f}{row.interval(3)}, {row.n_real} genuine and "
+                f"{row.n_fake} fake"
             )
     say_lines(result.undefined)
     say_lines(result.left_out)

@@ -69,7 +69,9 @@ class FacesSettings:
 class ExtractSettings:
     """`dfdetect extract`: a manifest in, a crop store out.
 
-    With `dry_run` only time and disk are estimated, from `dry_run_videos` videos.
+    With `dry_run` only time and disk are estimated, from `dry_run_videos` videos. `crops_from` is a
+    finished store of the same videos under other splits, whose crops are taken over (`resplit`);
+    how to look and cut is then what it was there.
     """
 
     manifest: Path
@@ -80,3 +82,4 @@ class ExtractSettings:
     engine: EngineSettings
     dry_run: bool
     dry_run_videos: int
+    crops_from: Path | None = None

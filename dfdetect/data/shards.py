@@ -247,7 +247,10 @@ class ShardWriter:
 
     def add(self, key: str, image: Image, facts: Mapping[str, Any]) -> tuple[int, int]:
         """Append `key.png` and `key.json`; return the picture's byte offset and size."""
-        content = encode_png(image)
+        return self.add_encoded(key, encode_png(image), facts)
+
+    def add_encoded(self, key: str, content: bytes, facts: Mapping[str, Any]) -> tuple[int, int]:
+        """Append a picture that is PNG already, as `add` does."""
         offset = self._member(f"{key}.png", content)
         self._member(f"{key}.json", json.dumps(facts, sort_keys=True).encode())
         return offset, len(content)

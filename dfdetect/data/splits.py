@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ from dfdetect.errors import ContractError, UsageError
 BYTES = "sha256:"
 EVERYWHERE = "@"
 
+_FOLD = re.compile(r"fold:(\d{1,3})/(\d{1,3})", re.ASCII)
+_FEWEST_FOLDS = 2
+
 # few groups may leave a split empty by chance; with more than two, one of so many seeds does not
 _SEEDS_TRIED = 100
 # what chance may still explain when splits are said to come from a hash
@@ -38,6 +42,9 @@ class SplitRule:
     * `hash`: each group of videos that share a person or source is hashed with `seed` into one
       split, so that no group is ever torn; `train`, `val` and `test` are the shares of groups and
       add up to 1; adding a group moves no other one;
+    * `fold:K/N`: the groups are hashed with `seed` into N folds; fold K, counted from 0, is test,
+      all others are train. The N manifests of a dataset measure a recipe on every video, each by
+      weights that never saw its people; weights are selected on another dataset's val;
     * `all:train`, `all:val`, `all:test`: everything is one split.
     """
 
@@ -50,11 +57,26 @@ class SplitRule:
     def __post_init__(self) -> None:
         """Refuse an unknown strategy and shares that are not shares."""
         known = ("official", "given", "hash", *(f"all:{split}" for split in SPLITS))
-        if self.strategy not in known:
-            raise UsageError(f"unknown split {self.strategy!r}; choose one of {', '.join(known)}")
+        if self.strategy not in known and not self.folds:
+            raise UsageError(
+                f"unknown split {self.strategy!r}; choose one of {', '.join(known)}, or fold:K/N "
+                "with K from 0 to N - 1 and N of 2 or more, such as fold:0/3"
+            )
         shares = (self.train, self.val, self.test)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise UsageError(f"split shares {shares} must be 0 or more and add up to 1")
+
+    @property
+    def folds(self) -> tuple[int, int] | None:
+        """Return K and N of `fold:K/N`, or None.
+
+        Example:
+            >>> SplitRule("fold:1/3").folds
+            (1, 3)
+        """
+        found = _FOLD.fullmatch(self.strategy)
+        fold, n_folds = map(int, found.groups()) if found else (0, 0)
+        return (fold, n_folds) if fold < n_folds and n_folds >= _FEWEST_FOLDS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +103,7 @@ def assign_splits(videos: Videos, rule: SplitRule) -> Videos:
     if rule.strategy.startswith("all:"):
         split = rule.strategy.removeprefix("all:")
         return videos.with_column("split", pa.repeat(split, len(videos)))
-    if rule.strategy == "hash":
+    if rule.strategy == "hash" or rule.folds:
         return _hashed(videos, rule)
     without = pc.is_null(videos.column("split"))
     n_without = pc.sum(without).as_py() or 0
@@ -98,6 +120,8 @@ def _hashed(videos: Videos, rule: SplitRule) -> Videos:
     groups = source_groups(videos)
     of_group = [_split_of(name, rule) for name in groups.names]
     wanted = {split for split in SPLITS if getattr(rule, split) > 0}
+    if rule.folds:
+        wanted = {"train", "test"}
     empty = sorted(wanted - set(of_group))
     if empty and len(videos):
         seeds = (replace(rule, seed=seed) for seed in range(_SEEDS_TRIED))
@@ -135,6 +159,9 @@ def hashed_by(videos: Videos) -> SplitRule | None:
 def _split_of(group: str, rule: SplitRule) -> str:
     digest = hashlib.sha256(f"{rule.seed}:{group}".encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
+    if rule.folds:
+        fold, n_folds = rule.folds
+        return "test" if int(position * n_folds) == fold else "train"
     if position < rule.train:
         return "train"
     # rounding of shares such as 0.7 + 0.3 must not open a gap for a split of share 0

@@ -22,10 +22,10 @@ LAST = "last.safetensors"
 STATE = "resume.safetensors"
 SETTINGS = "settings.json"
 
-# what may change between a kill and a resume: the machinery, the time limit, names of folders
-# (crops and landmarks themselves count by their hash), and the calibration, which every call fits
-# anew
-FREE = ("run_dir", "crops", "landmarks")
+# what may change between a kill and a resume: the machinery, the time limit, names of files and
+# folders (crops, landmarks and weights to start from count by their hash), and the calibration,
+# which every call fits anew
+FREE = ("run_dir", "crops", "landmarks", "start_from")
 FREE_OF_TRAINER = ("workers", "threads", "max_minutes", "save_every", "logger")
 
 # what the names of landmark files begin with among the parents

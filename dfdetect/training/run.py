@@ -38,9 +38,8 @@ from dfdetect.training.record import (
     write_record,
 )
 from dfdetect.training.settings import FitSettings
-from dfdetect.training.state import (
-    saved_step,
-)
+from dfdetect.training.start import inherited, start_parents, take_weights
+from dfdetect.training.state import saved_step
 from dfdetect.training.validation import (
     calibration,
     items_to_score,
@@ -97,14 +96,15 @@ def fit(
     # people to calibrate on that training saw would make the detector look surer than it is
     require_no_leak(Videos.joined([store.videos for store in (*stores, *clips)]))
     marks = landmark_parents(settings.landmarks)
-    parents = parents_of(stores) + marks
-    digest = run_hash(settings, parents)
-    require_same_run(settings, digest)
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
     lightning.seed_everything(settings.seed, verbose=False)
     network = create_detector(settings.detector.name, **settings.detector.kwargs)
+    start = take_weights(network, settings.start_from) if settings.start_from else None
     require_policy((*stores, *clips), network.name, network.preprocess)
+    parents = parents_of(stores) + marks + start_parents(start)
+    digest = run_hash(settings, parents)
+    require_same_run(settings, digest)
     module = DetectorModule(network, settings)
     keeper = Keeper(module, stores, settings)
     trainer = _trainer(settings, keeper)
@@ -119,7 +119,7 @@ def fit(
     if keeper.best.step == 0:
         keeper.validate(device if ranks.n > 1 else "cpu")
     facts = {"command": command} | lesson_facts(stores, settings.sources)
-    facts |= blend_facts(feed.blended_as, marks)
+    facts = inherited(facts | blend_facts(feed.blended_as, marks), start)
     not_calibrated = _calibrate(settings, clips or stores, facts) if ranks.is_first else ""
     ranks.wait()
     return FitResult(

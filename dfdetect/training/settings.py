@@ -170,6 +170,8 @@ class FitSettings:
     faces are blended and cut out; those that the files do not say anything of have their five.
     `leave_out` names fakes that neither training nor selection may see, as dataset/method
     (`ffpp/FaceSwap`): measured on them, a detector shows what it makes of an unknown method.
+    `start_from` is a checkpoint of the same detector whose weights the run begins with, instead of
+    random or initial ones; what it learned from counts as learned from here, too.
     """
 
     detector: DetectorSettings
@@ -183,6 +185,7 @@ class FitSettings:
     run_dir: Path
     landmarks: tuple[Path, ...] = ()
     leave_out: tuple[str, ...] = ()
+    start_from: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse landmarks that the batched blend would leave unread."""

@@ -252,3 +252,29 @@ def test_an_empty_split_names_a_seed_that_fills_all() -> None:
     assert advised is not None
     split = assign_splits(videos, SplitRule("hash", seed=int(advised[1]))).column("split")
     assert set(split.to_pylist()) == {"train", "val", "test"}
+
+
+@given(manifests(), st.integers(0, 5))
+def test_folds_test_every_video_once_and_tear_no_group(rows: list[ManifestRow], seed: int) -> None:
+    # people who are nobody else keep every fold from staying empty
+    rows += [row(f"alone{n}", (f"alone{n}",)) for n in range(40)]
+    tested: list[str] = []
+    for fold in range(3):
+        found = assign_splits(Videos.of(rows), SplitRule(f"fold:{fold}/3", seed=seed))
+        split_of = {row.video_id: row.split for row in found}
+        assert set(split_of.values()) == {"train", "test"}
+        for group in components(rows):
+            assert len({split_of[video] for video in group}) == 1
+        tested += [video for video, split in split_of.items() if split == "test"]
+    assert sorted(tested) == sorted(row.video_id for row in rows)
+
+
+def test_a_fold_that_would_test_nobody_is_refused() -> None:
+    with pytest.raises(UsageError, match="empty"):
+        assign_splits(Videos.of([row("a", ("a",))]), SplitRule("fold:0/3"))
+
+
+@pytest.mark.parametrize("strategy", ["fold:3/3", "fold:0/1", "fold:-1/3", "fold:1", "fold:0/3x"])
+def test_folds_that_do_not_exist_are_refused(strategy: str) -> None:
+    with pytest.raises(UsageError, match="fold:0/3"):
+        SplitRule(strategy)
