@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dfdetect.detectors.base import TRAINED_PARTS
+from dfdetect.detectors.base import TRAINED_PARTS, CheckpointHeader
 from dfdetect.detectors.checkpoint import Checkpoint, load_checkpoint, make_header
 from dfdetect.detectors.network import Detector
 from dfdetect.errors import UsageError
@@ -20,23 +20,43 @@ def take_weights(network: Detector, path: Path) -> Checkpoint:
 
     Args:
         network: Changed in place.
-        path: A `.safetensors` file of the same detector, made with the same arguments.
+        path: A `.safetensors` file of the same detector, made with the same arguments but for the
+            `size` of its pictures: a network that sees any size may begin small and go on large
+            (Touvron et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
 
     Raises:
         UsageError: There is no such file, or it is of another detector.
         UntrustedCheckpoint: The file is incomplete, altered or untrained.
     """
     checkpoint = load_checkpoint(path)
-    found, own = checkpoint.header, make_header(network, trained=False)
-    for what in ("detector", "kwargs", "preprocess", "frames"):
-        there, here = getattr(found, what), getattr(own, what)
-        if there != here:
-            raise UsageError(
-                f"start_from={path} holds weights of another {what} ({there}), expected {here}; "
-                "train with the detector settings that those weights were trained with"
-            )
-    network.load_state_dict(network.state_dict() | checkpoint.network.stored_state())
+    there, here = _kind(checkpoint.header), _kind(make_header(network, trained=False))
+    if there != here:
+        what = ", ".join(name for name in here if there[name] != here[name])
+        raise UsageError(
+            f"start_from={path} holds weights of another {what}; train with the detector settings "
+            "that those weights were trained with (`dfdetect models --detector FILE` lists them)"
+        )
+    try:
+        network.load_state_dict(network.state_dict() | checkpoint.network.stored_state())
+    except RuntimeError:
+        raise UsageError(
+            f"start_from={path} holds weights for pictures of {checkpoint.header.preprocess.size} "
+            f"px that do not fit a {network.name} of {network.preprocess.size} px; give "
+            f"detector.kwargs.size={checkpoint.header.preprocess.size}"
+        ) from None
     return checkpoint
+
+
+def _kind(header: CheckpointHeader) -> dict[str, object]:
+    """Return what makes two headers those of one network, whatever the size of its pictures."""
+    told = header.preprocess
+    return {
+        "detector": header.detector,
+        "kwargs": {name: value for name, value in header.kwargs if name != "size"},
+        "normalisation": (told.mean, told.std),
+        "crop policy": (told.crop.name, told.crop.scale),
+        "number of frames": header.frames,
+    }
 
 
 def start_parents(start: Checkpoint | None) -> Parents:

@@ -94,3 +94,25 @@ def test_weights_of_another_detector_are_refused(
         fit(other)
     with pytest.raises(UsageError, match="missing"):
         fit(dataclasses.replace(told, start_from=tmp_path / "none.safetensors"))
+
+
+def test_a_network_may_go_on_with_larger_pictures(settings: FitSettings, tmp_path: Path) -> None:
+    kwargs = {"model_name": "resnet10t", "size": 32}
+    small = dataclasses.replace(settings, detector=DetectorSettings("backbone", kwargs))
+    first = fit(small).checkpoint
+    large = DetectorSettings("backbone", kwargs | {"size": 64})
+    told = dataclasses.replace(later(small, first, tmp_path), detector=large)
+    header = read_header(fit(told).checkpoint)
+    assert header.preprocess.size == 64
+    assert sha256_file(first)[:12] in dict(header.provenance)["trained_before"]
+
+
+def test_weights_for_pictures_of_one_size_do_not_fit_another(
+    settings: FitSettings, tmp_path: Path
+) -> None:
+    kwargs = {"model_name": "vit_tiny_patch16_224", "size": 32}
+    small = dataclasses.replace(settings, detector=DetectorSettings("backbone", kwargs))
+    first = fit(small).checkpoint
+    large = DetectorSettings("backbone", kwargs | {"size": 64})
+    with pytest.raises(UsageError, match=r"detector\.kwargs\.size=32"):
+        fit(dataclasses.replace(later(small, first, tmp_path), detector=large))
