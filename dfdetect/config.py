@@ -32,6 +32,8 @@ _PLACES: Mapping[str, tuple[str, str]] = {
     "train": ("dfdetect.training.settings", "FitSettings"),
     "evaluate": ("dfdetect.evaluation.settings", "EvaluateSettings"),
     "diagnose": ("dfdetect.evaluation.settings", "DiagnoseSettings"),
+    "calibrate": ("dfdetect.evaluation.settings", "CalibrateSettings"),
+    "strangeness": ("dfdetect.evaluation.strangeness.settings", "StrangenessSettings"),
     "benchmark": ("dfdetect.evaluation.benchmark.benchmark", "BenchmarkSettings"),
     "compare": ("dfdetect.evaluation.benchmark.compare", "CompareSettings"),
     "robustness": ("dfdetect.evaluation.robustness.settings", "RobustnessSettings"),

@@ -189,7 +189,11 @@ class CropPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FaceScore:
-    """A detector's answer for one face: `logit` > 0 leans to fake, `p_fake` is its sigmoid."""
+    """A detector's answer for one face: `logit` > 0 leans to fake, `p_fake` is its sigmoid.
+
+    `strangeness` says how unlike the face is to those that the detector learned from, about 1 for
+    a face like them; None where the weights do not tell it.
+    """
 
     video_id: str
     track_id: int
@@ -197,6 +201,7 @@ class FaceScore:
     time_s: float
     logit: float
     p_fake: float
+    strangeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,42 @@ class BandRate:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold on a clip's logit; a clip is flagged where its logit lies strictly above it.
+
+    At most a share `false_alarm` of genuine clips like those of the calibration set are flagged,
+    on average over such sets. `logit` is None where the set is too small to support that. The
+    counts, of clips, are those measured on clips that did not set the threshold.
+
+    Raises:
+        ValueError: The numbers contradict each other.
+    """
+
+    false_alarm: float
+    logit: float | None
+    n_real: int
+    real_flagged: int
+    n_fake: int
+    fake_flagged: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarm < 1:
+            raise ValueError(f"a false-alarm share must lie in (0, 1), not {self.false_alarm}")
+        if not (0 <= self.real_flagged <= self.n_real and 0 <= self.fake_flagged <= self.n_fake):
+            raise ValueError("an operating point flags more clips than it has, or fewer than none")
+
+
+@dataclass(frozen=True, slots=True)
+class SetRates:
+    """The same counts of bands for one dataset among those that a calibration was fitted to."""
+
+    name: str
+    n_real: int
+    n_fake: int
+    rates: tuple[BandRate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What turns a track's logit into a likelihood ratio, and the error rates that were measured.
 
@@ -244,7 +285,8 @@ class Calibration:
     that a calibration set of this size supports. `temperature` scaling is the case intercept 0.
     `covariance` is (var slope, cov slope-intercept, var intercept) of the fit, None where it was
     not estimated. `aggregate` names how faces became the logit (`scoring.aggregate`): another
-    rule gives logits of another spread, for which this calibration does not hold.
+    rule gives logits of another spread, for which this calibration does not hold. `sets` repeats
+    `rates` by dataset. Calibrations from before there were `operating_points` and `sets` have none.
     """
 
     method: str
@@ -259,6 +301,8 @@ class Calibration:
     rates: tuple[BandRate, ...] = ()
     covariance: tuple[float, float, float] | None = None
     aggregate: str = "mean_logit"
+    operating_points: tuple[OperatingPoint, ...] = ()
+    sets: tuple[SetRates, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +395,8 @@ class TrackAnalysis:
 
     `usable` says of each face whether it was good enough to be judged; `score` is over those
     faces, None where there are none. `followed` is False for a face seen in passing: in too few
-    frames to count as one of the clip's people, and often no face at all.
+    frames to count as one of the clip's people, and often no face at all. `strangeness` is the
+    median of the faces that are large, sharp and frontal enough; None where nothing is known.
     """
 
     track_id: int
@@ -361,6 +406,7 @@ class TrackAnalysis:
     spans: tuple[Span, ...]
     score: TrackScore | None
     still: Still
+    strangeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ GIVEN = {
     "train": ["crops=[a,b]", "run_dir=r", "sources=[{dataset: d, weight: 1, blend_share: 0}]"],
     "evaluate": ["crops=[a]"],
     "diagnose": ["runs=[a,b]"],
+    "strangeness": ["checkpoint=c.safetensors", "crops=[a]", "out=o.safetensors"],
+    "calibrate": ["checkpoint=c.safetensors", "scores=[a]", "out=o.safetensors"],
     "benchmark": ["runs=[a]"],
     "compare": ["runs=[a,b]"],
     "robustness": ["manifest=m.parquet", "data_root=d"],

@@ -346,7 +346,8 @@ def test_the_command_writes_file_figures_and_card(
     assert main(["export", *words]) == 0
     printed = capsys.readouterr().out
     assert "AUC by video on toy, n=4+4" in printed
-    names = {"x.onnx", "x.onnx.card.md", "x.onnx.parity.json", "x.onnx.parity.md"}
+    beside = ("card.json", "card.md", "parity.json", "parity.md")
+    names = {"x.onnx", *(f"x.onnx.{ending}" for ending in beside)}
     assert {path.name for path in tmp_path.iterdir()} == names
     record = json.loads((tmp_path / "x.onnx.parity.json").read_text())
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
@@ -357,7 +358,7 @@ def test_the_command_writes_file_figures_and_card(
     assert record["parity"]["aucs"][0]["drop"]["value"] == 0
     assert record["command"].startswith("dfdetect export")
     assert record["parents"][0][0] == "crops of toy"
-    for name in ("x.onnx.card.md", "x.onnx.parity.md"):
+    for name in ("x.onnx.card.json", "x.onnx.card.md", "x.onnx.parity.md"):
         text = (tmp_path / name).read_text()
         assert digest in text
         assert "AUC by video" in text

@@ -24,6 +24,8 @@ LAB_VERBS = {
     "extract": "cut the faces out of a manifest's videos",
     "train": "train a detector on extracted faces",
     "evaluate": "measure a detector on extracted faces, or anybody's scores",
+    "calibrate": "say what a detector's scores are worth, by stored evaluations",
+    "strangeness": "say which faces are unlike all that a detector learned from",
     "benchmark": "tables, figures and a page from several evaluations",
     "export": "write a detector as ONNX and check that it agrees",
 }
@@ -46,6 +48,12 @@ LAB_EXAMPLES = {
     "train": ("trainer.steps=3",),
     "evaluate": ("crops=[mine]", "protocol=strict"),
     "diagnose": ("ours", "theirs"),
+    "calibrate": (
+        "checkpoint=mine.safetensors",
+        "scores=[results/a,results/b]",
+        "out=calibrated.safetensors",
+    ),
+    "strangeness": ("checkpoint=mine.safetensors", "crops=[mine]", "out=strange.safetensors"),
     "benchmark": ("runs=[results/a,results/b]", "out=table"),
     "compare": ("results/a", "results/b", "out=compared"),
     "robustness": ("manifest=mine.parquet", "data_root=/path/to/folder", "out=mine"),

@@ -44,10 +44,12 @@ MODULES = {
     "train": "lab",
     "evaluate": "measuring",
     "diagnose": "measuring",
+    "calibrate": "calibrating",
+    "strangeness": "strangeness",
     "benchmark": "measuring",
     "compare": "measuring",
     "robustness": "measuring",
-    "export": "lab",
+    "export": "exporting",
 }
 SWEEP = ("-m", "--multirun")
 HELP = ("-h", "--help")

@@ -20,7 +20,7 @@ from dfdetect.cli.terminal import (
     say_lines,
     say_table,
 )
-from dfdetect.data.crops import CropStore, extract_crops
+from dfdetect.data.crops import extract_crops
 from dfdetect.data.datasets import DatasetAdapter, DatasetInfo, create_dataset
 from dfdetect.data.engines import create_engine
 from dfdetect.data.estimate import Range, estimate_extraction
@@ -31,20 +31,11 @@ from dfdetect.data.shards import VIDEO_FAULTS
 from dfdetect.data.verify import require_apart, verify_dataset
 from dfdetect.data.verify_report import VerifyReport, part_name
 from dfdetect.errors import FaultyCopy
-from dfdetect.export.settings import ExportSettings
-from dfdetect.provenance import sha256_file
 from dfdetect.training.settings import FitSettings
 from dfdetect.types import FAKE, REAL
 
 # of each kind on the terminal; the file or manifest that is written holds all
 _MOST_SHOWN = 20
-
-# for the card of a detector whose user has written nothing
-_LIMITS = (
-    "Nobody has written down the limits of this detector. It knows what it was trained on, see "
-    "below, and errs; how often on other people, cameras, platforms and methods, only measuring "
-    "there can tell. It is never the only ground for publishing, accusing or acquitting."
-)
 
 
 def index(settings: IndexSettings, command: str) -> None:  # noqa: ARG001
@@ -256,63 +247,3 @@ def train(settings: FitSettings, command: str) -> float:
         say(f"not calibrated: {result.not_calibrated}")
     say(f"checkpoint: {result.checkpoint}")
     return result.best_auc
-
-
-def export(settings: ExportSettings, command: str) -> None:
-    """Write a checkpoint in another format, or all that is bundled, and say how they agree."""
-    if settings.bundle:
-        _bundle(settings)
-        return
-    from dfdetect.detectors.checkpoint import read_header
-    from dfdetect.evaluation.card import read_measurement, write_card
-    from dfdetect.export import ExportPlan
-    from dfdetect.export.program import read_program_header
-    from dfdetect.export.run import export_detector
-
-    measured = [read_measurement(folder) for folder in settings.results]
-    limits = settings.limits.read_text(encoding="utf-8") if settings.limits else _LIMITS
-    plan = ExportPlan(
-        checkpoint=settings.checkpoint,
-        out=settings.out,
-        format=settings.format,
-        stores=tuple(CropStore.open(folder) for folder in settings.crops),
-        per_video=settings.per_video,
-        tolerance=settings.tolerance,
-        int8=settings.int8,
-        n_bootstrap=settings.n_bootstrap,
-        seed=settings.seed,
-        command=command,
-    )
-    with progress_bar(f"Comparing {settings.out.name}") as progress:
-        record = export_detector(plan, progress)
-    read = read_program_header if settings.format == "torch_export" else read_header
-    write_card(
-        settings.out.with_name(f"{settings.out.name}.card.md"),
-        read(settings.out),
-        [(one.name, one.sha256) for one in (record.files[0], record.files[-1])],
-        limits,
-        measured,
-        title=f"{settings.out.name}: {record.detector} as {settings.format}",
-        compared=record.summary(),
-    )
-    say_lines(record.headline())
-    say(f"file: {settings.out}; beside it its figures (.parity.json, .parity.md) and .card.md")
-
-
-def _bundle(settings: ExportSettings) -> None:
-    from dfdetect.detectors.checkpoint import WEIGHTS_DIR, read_header
-    from dfdetect.evaluation.card import headline, read_measurement, write_card
-    from dfdetect.export import bundle
-
-    measured = [read_measurement(folder) for folder in settings.results]
-    limits = (settings.limits or WEIGHTS_DIR / "limits.md").read_text(encoding="utf-8")
-    report = bundle(
-        settings.checkpoint,
-        settings.out,
-        tolerance=settings.tolerance,
-        facts=headline(measured),
-    )
-    weights = settings.out / "default.safetensors"
-    hashes = [(path.name, sha256_file(path)) for path in (weights, report.path)]
-    write_card(settings.out / "default.md", read_header(weights), hashes, limits, measured)
-    say(f"logits agree within {report.max_difference:.1e}: {report.path}")

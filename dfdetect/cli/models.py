@@ -5,6 +5,7 @@ Published weights that were downloaded become files of dfdetect's own format her
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -17,10 +18,20 @@ if TYPE_CHECKING:
     from dfdetect.detectors.base import CheckpointHeader
 
 
+DEFAULT = "default"
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the flags of `models`."""
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="print this detector's fidelity card instead"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="print this detector's fidelity card instead; `default`: all that was measured of the "
+        "bundled one",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with `default`: print the card's JSON as it is"
     )
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="describe this file of weights instead"
@@ -45,6 +56,11 @@ def run(arguments: Namespace) -> int:
 
     if arguments.convert or arguments.out:
         return _convert(arguments)
+    if arguments.json and arguments.name != DEFAULT:
+        raise UsageError("--json belongs to the bundled detector's card: dfdetect models default")
+    if arguments.name == DEFAULT:
+        _say_bundled(as_json=arguments.json)
+        return 0
     if arguments.name is not None:
         _say_card(arguments.name)
         return 0
@@ -62,6 +78,7 @@ def run(arguments: Namespace) -> int:
         describe(bundled, header, sha256_file(bundled))
         card = bundled.with_suffix(".md")
         say(f"  {'card':22}{card if card.is_file() else 'missing'}")
+        say(f"  {'all of it':22}dfdetect models {DEFAULT}")
         say("")
     say("Detectors that can be trained (dfdetect train detector=NAME):")
     for info in list_detectors():
@@ -71,6 +88,35 @@ def run(arguments: Namespace) -> int:
     for name, detector in _conversions():
         say(f"  {name:32}→ {detector}")
     return 0
+
+
+def _say_bundled(*, as_json: bool) -> None:
+    """Print the bundled detector's card; where it has none, say so and print what the file says."""
+    # --help needs none of it
+    from dfdetect.cli.card_page import say_card
+    from dfdetect.detectors.checkpoint import bundled_detector, read_header
+    from dfdetect.evaluation.cards.files import encode_card, read_card
+    from dfdetect.provenance import sha256_file
+
+    bundled = bundled_detector()
+    path, digest = bundled.with_suffix(".json"), sha256_file(bundled)
+    fault = ""
+    if not path.is_file():
+        fault = f"{path} is missing, so there is no card to show"
+    else:
+        card = read_card(path)
+        if (bundled.name, digest) in card.files:
+            if as_json:
+                sys.stdout.write(encode_card(card))
+            else:
+                say_card(card)
+            return
+        fault = f"{path} is the card of other weights than {bundled.name}"
+    repair = "`dfdetect export bundle=true checkpoint=FILE out=FOLDER` writes one"
+    if as_json:
+        raise UsageError(f"{fault}; {repair}")
+    say(f"{fault}; {repair}. The weights themselves say:")
+    describe(bundled, read_header(bundled), digest)
 
 
 def _conversions() -> list[tuple[str, str]]:

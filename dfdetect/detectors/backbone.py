@@ -82,8 +82,25 @@ class TimmClassifier(Detector):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B,) for normalised pixels, float B × 3 × S × S."""
-        logits: Tensor = self.network(pixels)
-        return logits.squeeze(1) if logits.shape[1] == 1 else second_class_logit(logits)
+        return _verdicts(self.network(pixels))
+
+    @property
+    def n_traits(self) -> int:
+        """One number for each channel behind each stage; 0 where timm does not list them."""
+        stages = getattr(self.network, "feature_info", None)
+        if not isinstance(stages, list) or not hasattr(self.network, "forward_intermediates"):
+            return 0
+        return sum(int(stage["num_chs"]) for stage in stages)
+
+    def observe(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B,) and the mean of each channel behind each stage."""
+        last, stages = self.network.forward_intermediates(pixels)
+        traits = torch.cat([stage.mean((2, 3)) for stage in stages], dim=1)
+        return _verdicts(self.network.forward_head(last)), traits
+
+
+def _verdicts(logits: Tensor) -> Tensor:
+    return logits.squeeze(1) if logits.shape[1] == 1 else second_class_logit(logits)
 
 
 @DETECTORS.register("backbone")

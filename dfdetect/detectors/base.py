@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,8 @@ class CheckpointHeader:
     pairs of text (trained_on, command, n …), `calibration` what turns its logits into likelihood
     ratios, or None where that has not been fitted. `frames` above 1: it judges clips of so many
     crops of one track; headers written before there were such detectors mean 1.
+    `strangeness_limit`: faces of more strangeness are unlike what it learned from, so that its
+    logits mean nothing; None where the weights do not tell strangeness.
     """
 
     detector: str
@@ -120,6 +122,7 @@ class CheckpointHeader:
     trained: bool
     format_version: int = FORMAT_VERSION
     frames: int = 1
+    strangeness_limit: float | None = None
 
 
 class LoadedDetector(Protocol):
@@ -140,4 +143,18 @@ class LoadedDetector(Protocol):
         """Return one logit a crop, above 0 for fake: uint8 B × S × S × 3 → float32 (B,).
 
         A detector of clips, with T = `header.frames` above 1, takes uint8 B × T × S × S × 3.
+        """
+
+
+@runtime_checkable
+class StrangenessDetector(LoadedDetector, Protocol):
+    """A loaded detector whose engine can also tell strangeness, if its header has a limit."""
+
+    def judge(
+        self, crops: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return one logit and one strangeness a crop in one pass; None where it tells none.
+
+        Strangeness is 0 or more, about 1 for faces like those learned from; see
+        `dfdetect.detectors.strangeness`.
         """

@@ -53,6 +53,7 @@ def make_header(
     trained: bool,
     calibration: Calibration | None = None,
     provenance: Mapping[str, str] | None = None,
+    strangeness_limit: float | None = None,
 ) -> CheckpointHeader:
     """Return the header for a network made by `create_detector`.
 
@@ -61,6 +62,7 @@ def make_header(
         trained: Whether training or conversion of published weights produced its state.
         calibration: What turns its logits into likelihood ratios, once fitted.
         provenance: Facts as text: trained_on, command, n …
+        strangeness_limit: What faces may have at most, where the network tells strangeness.
     """
     return CheckpointHeader(
         detector=network.name,
@@ -70,6 +72,7 @@ def make_header(
         provenance=tuple(sorted((provenance or {}).items())),
         trained=trained,
         frames=network.needs.frames,
+        strangeness_limit=strangeness_limit,
     )
 
 
@@ -98,6 +101,11 @@ def save_checkpoint(
         raise ContractError(
             f"the header for {path} describes another network than {network.name!r}; make it with "
             "make_header(network, …)"
+        )
+    if (header.strangeness_limit is None) != (network.strangeness is None):
+        raise ContractError(
+            f"the header for {path} and its network must both tell strangeness, or neither; fit "
+            "it with `dfdetect strangeness`"
         )
     tensors: dict[str, NDArray[Any]] = {}
     for name, tensor in network.stored_state().items():
@@ -140,6 +148,13 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     }
     network.drop_training_parts()
     network.load_state_dict(state, strict=True)
+    if network.strangeness is not None:
+        try:
+            network.strangeness.require_sound()
+        except ValueError as error:
+            raise UntrustedCheckpoint(
+                f"{path}: {error}; fit it again with `dfdetect strangeness`"
+            ) from None
     return Checkpoint(network.eval(), layout.header, hashlib.sha256(content).hexdigest())
 
 
@@ -263,8 +278,8 @@ def _matching_network(layout: Layout, path: Path) -> Detector:
             raise UsageError(f"a header may not set {', '.join(sorted(unstorable))}")
         # without memory at first: a header may name a network of any size
         with torch.device("meta"):
-            outline = create_detector(header.detector, **dict(header.kwargs))
-    except (UsageError, RuntimeError) as error:
+            outline = _network_of(header)
+    except (UsageError, RuntimeError, ValueError) as error:
         raise UntrustedCheckpoint(
             f"{path} describes a network that cannot be made: {error}"
         ) from None
@@ -283,7 +298,18 @@ def _matching_network(layout: Layout, path: Path) -> Detector:
         for name, tensor in outline.stored_state().items()
     }
     _check_specs(expected, layout.specs, path)
-    return create_detector(header.detector, **dict(header.kwargs))
+    return _network_of(header)
+
+
+def _network_of(header: CheckpointHeader) -> Detector:
+    """Make the network that a header describes, with room for all that its file stores."""
+    # only here, for the reason above
+    from dfdetect.detectors.strangeness import Strangeness
+
+    network = create_detector(header.detector, **dict(header.kwargs))
+    if header.strangeness_limit is not None:
+        network.strangeness = Strangeness(network.n_traits)
+    return network
 
 
 def _check_specs(

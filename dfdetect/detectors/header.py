@@ -18,6 +18,8 @@ HEADER_KEY = "dfdetect.header"
 DIGEST_KEY = "dfdetect.sha256"
 MAX_HEADER_BYTES = 256 * 1024
 SINGLE, MAX_FRAMES = 1, 256
+# what calibrations written before there was such a thing lack: lists, which are then empty
+CALIBRATION_ADDITIONS = ("operating_points", "sets")
 
 
 def encode_header(header: CheckpointHeader) -> str:
@@ -43,6 +45,9 @@ def encode_header(header: CheckpointHeader) -> str:
         if type(header.frames) is int and header.frames == SINGLE:
             # so a detector of single crops has the header that it always had, byte for byte
             del plain["frames"]
+        if header.strangeness_limit is None:
+            del plain["strangeness_limit"]
+        _drop_additions(plain["calibration"])
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
         matches = decode_header(text, header.detector) == header
     except (TypeError, ValueError, UntrustedCheckpoint) as error:
@@ -76,6 +81,8 @@ def decode_header(text: str, source: str) -> CheckpointHeader:
             )
         if isinstance(plain, dict):
             plain.setdefault("frames", SINGLE)
+            plain.setdefault("strangeness_limit", None)
+            _add_additions(plain.get("calibration"))
         if isinstance(plain, dict) and isinstance(plain.get("kwargs"), dict):
             plain["kwargs"] = [[name, value] for name, value in sorted(plain["kwargs"].items())]
         header: CheckpointHeader = _decode(CheckpointHeader, plain, "header")
@@ -83,12 +90,28 @@ def decode_header(text: str, source: str) -> CheckpointHeader:
             raise ValueError(f"header.format_version is {header.format_version}, expected 1")
         if not SINGLE <= header.frames <= MAX_FRAMES:
             raise ValueError(f"header.frames is {header.frames}, expected 1 to {MAX_FRAMES}")
+        if header.strangeness_limit is not None and header.strangeness_limit <= 0:
+            raise ValueError(
+                f"header.strangeness_limit is {header.strangeness_limit}, expected more than 0"
+            )
     except (ValueError, OverflowError, RecursionError) as error:
         raise UntrustedCheckpoint(
             f"{source} holds no valid dfdetect header ({error}); expected a checkpoint written by "
             "`dfdetect train` or `dfdetect export`, fetch or make it again"
         ) from None
     return header
+
+
+def _drop_additions(calibration: Any) -> None:
+    # so a calibration without them is stored as it always was, byte for byte
+    for name in CALIBRATION_ADDITIONS if isinstance(calibration, dict) else ():
+        if not calibration[name]:
+            del calibration[name]
+
+
+def _add_additions(calibration: Any) -> None:
+    for name in CALIBRATION_ADDITIONS if isinstance(calibration, dict) else ():
+        calibration.setdefault(name, [])
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

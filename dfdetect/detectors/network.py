@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dfdetect.detectors.base import BatchNeeds as BatchNeeds
 from dfdetect.detectors.base import Preprocess, Setting
 from dfdetect.detectors.losses import LossTerm, binary_cross_entropy
+from dfdetect.detectors.strangeness import Strangeness
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -56,6 +57,9 @@ class Detector(nn.Module):
     be exported to ONNX, and is empty where it can. `check_kwargs` are constructor arguments of a
     lighter network of the same kind, for checks that would take minutes with the default one.
     `loss_floor` is the least that the loss of the verdict can be, 0 unless the method says more.
+
+    `strangeness`, where it has been fitted, says how unlike a face is to what was learned from; it
+    is None in a fresh network, and whatever trains the network further makes it void.
     """
 
     not_stored: ClassVar[frozenset[str]] = frozenset()
@@ -70,6 +74,7 @@ class Detector(nn.Module):
         self.preprocess = preprocess
         self.name = ""
         self.kwargs: tuple[tuple[str, Setting], ...] = ()
+        self.strangeness: Strangeness | None = None
 
     @property
     def needs(self) -> BatchNeeds:
@@ -95,6 +100,21 @@ class Detector(nn.Module):
         A detector of clips takes B × T × 3 × S × S with T = `needs.frames`.
         """
         raise NotImplementedError
+
+    @property
+    def n_traits(self) -> int:
+        """How many numbers `observe` gives of a face; 0 where it has no strangeness."""
+        return 0
+
+    def observe(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does and the traits that strangeness is told by, B × `n_traits`."""
+        raise NotImplementedError
+
+    def logits_and_strangeness(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B,) and strangeness (B,) in one pass; `strangeness` must be there."""
+        assert self.strangeness is not None  # noqa: S101 — callers ask for it only where it is
+        logits, traits = self.observe(pixels)
+        return logits, self.strangeness(traits)
 
     def loss_terms(self, batch: TrainingBatch, smoothing: float = 0.0) -> tuple[LossTerm, ...]:
         """Return the terms of the method's loss on a batch, each logged by its name.

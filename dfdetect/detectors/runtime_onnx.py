@@ -13,6 +13,7 @@ from dfdetect.errors import UntrustedCheckpoint
 
 INPUT = "pixels"
 OUTPUT = "logits"
+STRANGENESS = "strangeness"
 
 
 class OnnxDetector:
@@ -31,7 +32,7 @@ class OnnxDetector:
         Raises:
             UntrustedCheckpoint: ONNX Runtime cannot run it, or its input and output are not
                 `pixels` float32 (batch, 3, S, S), for clips (batch, T, 3, S, S), and `logits`
-                float32 (batch).
+                float32 (batch), with a limit in the header `strangeness` float32 (batch), too.
         """
         self.header = header
         self.weights_sha256 = weights_sha256
@@ -60,6 +61,16 @@ class OnnxDetector:
         answer: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: pixels})[0]
         return answer
 
+    def judge(
+        self, crops: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return logits and strangeness; see `StrangenessDetector.judge`."""
+        if self.header.strangeness_limit is None:
+            return self.logits(crops), None
+        pixels = self.header.preprocess.normalise(crops)
+        logits, strangeness = self._session.run([OUTPUT, STRANGENESS], {INPUT: pixels})
+        return logits, strangeness
+
     def _check_ports(self, source: Path) -> None:
         size, frames = self.header.preprocess.size, self.header.frames
         clip = (frames,) if frames > 1 else ()
@@ -67,9 +78,10 @@ class OnnxDetector:
             [(port.name, port.type, _shape(port.shape)) for port in ports]
             for ports in (self._session.get_inputs(), self._session.get_outputs())
         ]
+        answers = [OUTPUT, *([] if self.header.strangeness_limit is None else [STRANGENESS])]
         expected = [
             [(INPUT, "tensor(float)", (None, *clip, 3, size, size))],
-            [(OUTPUT, "tensor(float)", (None,))],
+            [(name, "tensor(float)", (None,)) for name in answers],
         ]
         if found != expected:
             raise UntrustedCheckpoint(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dfdetect.detectors.base import CheckpointHeader
 from dfdetect.detectors.network import PICTURES, Detector, channels_last
@@ -34,9 +35,25 @@ class TorchDetector:
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return one logit a crop, or a clip; see `LoadedDetector.logits`."""
+        with torch.inference_mode():
+            return _as_array(self.network(self._pixels(crops)))
+
+    def judge(
+        self, crops: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return logits and strangeness; see `StrangenessDetector.judge`."""
+        if self.network.strangeness is None:
+            return self.logits(crops), None
+        with torch.inference_mode():
+            logits, strangeness = self.network.logits_and_strangeness(self._pixels(crops))
+            return _as_array(logits), _as_array(strangeness)
+
+    def _pixels(self, crops: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(self.header.preprocess.normalise(crops))
         layout = torch.channels_last if pixels.ndim == PICTURES else torch.preserve_format
-        with torch.inference_mode():
-            moved = pixels.to(self.device, memory_format=layout)
-            answer: NDArray[np.float32] = self.network(moved).float().cpu().numpy()
-        return answer
+        return pixels.to(self.device, memory_format=layout)
+
+
+def _as_array(answer: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = answer.float().cpu().numpy()
+    return array

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdetect.detectors.base import LoadedDetector
+from dfdetect.detectors.base import LoadedDetector, StrangenessDetector
 from dfdetect.errors import ContractError, UntrustedCheckpoint
 from dfdetect.types import FaceScore
 
@@ -58,20 +58,37 @@ def score(detector: LoadedDetector, batches: Iterable[CropBatch]) -> tuple[FaceS
         if not batch.keys and not len(batch.images):
             continue
         _check_batch(detector, batch)
-        logits = detector.logits(batch.images)
-        if logits.shape != (len(batch.keys),) or not np.isfinite(logits).all():
-            raise UntrustedCheckpoint(
-                f"detector {detector.header.detector!r} (weights "
-                f"{detector.weights_sha256[:12]}) did not give one finite logit a crop for "
-                f"{batch.keys[0].video_id!r}; use other weights"
-            )
+        logits, strangeness = _judged(detector, batch)
+        _require_numbers("logit", logits, detector, batch)
+        told: list[float | None] = [None] * len(batch.keys)
+        if strangeness is not None:
+            _require_numbers("strangeness", strangeness, detector, batch)
+            told = strangeness.tolist()
         scores.extend(
             FaceScore(
-                key.video_id, key.track_id, key.frame_index, key.time_s, logit, sigmoid(logit)
+                key.video_id, key.track_id, key.frame_index, key.time_s, logit, sigmoid(logit), own
             )
-            for key, logit in zip(batch.keys, logits.tolist(), strict=True)
+            for key, logit, own in zip(batch.keys, logits.tolist(), told, strict=True)
         )
     return tuple(scores)
+
+
+def _judged(
+    detector: LoadedDetector, batch: CropBatch
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    if isinstance(detector, StrangenessDetector):
+        return detector.judge(batch.images)
+    return detector.logits(batch.images), None
+
+
+def _require_numbers(
+    what: str, answers: NDArray[np.float32], detector: LoadedDetector, batch: CropBatch
+) -> None:
+    if answers.shape != (len(batch.keys),) or not np.isfinite(answers).all():
+        raise UntrustedCheckpoint(
+            f"detector {detector.header.detector!r} (weights {detector.weights_sha256[:12]}) did "
+            f"not give one finite {what} a crop for {batch.keys[0].video_id!r}; use other weights"
+        )
 
 
 def sigmoid(logit: float) -> float:

@@ -82,8 +82,10 @@ def read_run(path: Path) -> ScoredRun:
             split_rule=facts["split_rule"],
             ranked_only=facts["ranked_only"],
             notes=tuple(facts["notes"]),
+            # scores from before this was said do without it
+            network=tuple((str(name), str(value)) for name, value in facts.get("network", ())),
         )
-    except (KeyError, ValueError, cattrs.BaseValidationError) as error:
+    except (KeyError, TypeError, ValueError, cattrs.BaseValidationError) as error:
         raise ContractError(
             f"{scores} and {folder / VIDEOS_FILE} do not hold a scored run "
             f"({type(error).__name__}: {error}); make them again with `{REPAIR}`"
@@ -101,6 +103,7 @@ def _facts(run: ScoredRun, settings: dict[str, Any] | None) -> tuple[tuple[str, 
         ("split_rule", run.split_rule),
         ("ranked_only", run.ranked_only),
         ("notes", list(run.notes)),
+        ("network", [list(pair) for pair in run.network]),
         ("calibration", None if fitted is None else dataclasses.asdict(fitted)),
         ("trained_on", None if learned is None else dataclasses.asdict(learned)),
         ("settings", settings or {}),

@@ -6,9 +6,14 @@ wrote, or from anybody's file (`imported_scores`); from here on nothing asks whi
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dfdetect.data.videos import Videos
+from dfdetect.detectors.base import CheckpointHeader
+from dfdetect.provenance import canonical_json
 from dfdetect.scoring.score_table import ScoreTable
 from dfdetect.types import Calibration
 
@@ -56,6 +61,7 @@ class ScoredRun:
         frames: Frames a row is of, more than one for detectors of clips.
         split_rule: How its manifest was split (`SplitRule.strategy`), '' where nobody says.
         ranked_only: Only the order of its scores means something; they are no logits.
+        network: Which network gave them, as `network_facts` has it; () where nobody says.
         notes: What a reader of its numbers must know, in sentences.
     """
 
@@ -72,6 +78,7 @@ class ScoredRun:
     split_rule: str = ""
     ranked_only: bool = False
     notes: tuple[str, ...] = ()
+    network: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse scores and videos that are not of the same videos in the same order."""
@@ -81,3 +88,33 @@ class ScoredRun:
     def aggregate_under(self, wanted: str | None) -> str:
         """Return how faces become a track: as wanted, else as the calibration was fitted."""
         return wanted or (self.calibration.aggregate if self.calibration else "mean_logit")
+
+
+def network_facts(header: CheckpointHeader) -> tuple[tuple[str, str], ...]:
+    """Return what weights are of, apart from their values: sorted pairs of a name and JSON.
+
+    Weights with the same facts are siblings: their logits came about in the same way.
+
+    Example:
+        >>> from dfdetect.detectors.base import Preprocess
+        >>> from dfdetect.types import CropPolicy
+        >>> half = Preprocess(64, (0.5,) * 3, (0.5,) * 3, CropPolicy(size=64))
+        >>> header = CheckpointHeader("meso4", (("dropout", 0.5),), half, None, (), True)
+        >>> network_facts(header)[:2]
+        (('detector', '"meso4"'), ('frames', '1'))
+    """
+    told = {
+        "detector": header.detector,
+        "frames": header.frames,
+        "kwargs": dict(header.kwargs),
+        "preprocess": dataclasses.asdict(header.preprocess),
+    }
+    return tuple(sorted(_leaves(told)))
+
+
+def _leaves(told: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{key}{name}.")
+        else:
+            yield f"{key}{name}", canonical_json(value)

@@ -16,7 +16,7 @@ from dfdetect.data.videos import MANIFEST, ManifestRow, Videos
 from dfdetect.detectors.base import ORACLE, TRAINED_PARTS, LoadedDetector
 from dfdetect.detectors.score import CropBatch, clip_key, score
 from dfdetect.errors import ContractError, UsageError
-from dfdetect.evaluation.runs import CLIP, FRAME, ScoredRun, TrainedOn
+from dfdetect.evaluation.runs import CLIP, FRAME, ScoredRun, TrainedOn, network_facts
 from dfdetect.provenance import sha256_value
 from dfdetect.scoring.score_table import ScoreTable, SkippedScore
 from dfdetect.types import Calibration
@@ -77,6 +77,7 @@ def score_stores(
         parents=_parents(stores, detector),
         frames=header.frames,
         split_rule=_split_rule(stores),
+        network=network_facts(header),
     )
 
 

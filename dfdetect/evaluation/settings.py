@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfdetect.data.videos import SPLITS
 from dfdetect.errors import UsageError
 from dfdetect.evaluation.protocols.protocol import Protocol
 from dfdetect.evaluation.score_columns import ColumnMap
+from dfdetect.scoring.aggregate import AGGREGATES
 
 MOST_RESAMPLES = 1_000_000
 
@@ -20,7 +22,9 @@ class EvaluateSettings:
     already, `manifest` the videos they are of, and `columns`, `polarity` and `labels` say how to
     read it (`imported_scores`). Videos of `protocol.split` are scored, all where it is null. `name`
     is what tables call the detector, `trained_on` lists what it learned from (`ffpp/original`,
-    `ffpp/Deepfakes`) where its checkpoint does not say.
+    `ffpp/Deepfakes`) where its checkpoint does not say. With `conditions` the errors by face size,
+    sharpness, turn, brightness and compression are measured too; compression only where
+    `data_root` is the folder that the crops' manifests are relative to.
     """
 
     checkpoint: Path | None
@@ -33,6 +37,8 @@ class EvaluateSettings:
     name: str | None
     trained_on: tuple[str, ...]
     protocol: Protocol
+    conditions: bool
+    data_root: Path | None
     out: Path
     n_bootstrap: int
     seed: int
@@ -48,6 +54,12 @@ class EvaluateSettings:
             raise UsageError("scores=FILE and manifest=FILE go together")
         if self.scores is not None and self.checkpoint is not None:
             raise UsageError("scores=FILE are there already; leave out checkpoint=")
+        if self.conditions and not self.crops:
+            raise UsageError(
+                "conditions=true measures pictures; give the crops that were scored: crops=[FOLDER]"
+            )
+        if self.data_root is not None and not self.conditions:
+            raise UsageError("data_root= tells the compression of clips; add conditions=true")
         if self.name is not None and not self.name.strip():
             raise UsageError("name= is empty; leave it out, or say what tables call the detector")
         for part in self.trained_on:
@@ -104,6 +116,47 @@ class DiagnoseSettings:
                 "dfdetect evaluate diagnose OURS published=TABLE/DETECTOR/COLUMN"
             )
         require_draws(self.n_bootstrap, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateSettings:
+    """`dfdetect calibrate`: a checkpoint and scored runs of its siblings in, the same, calibrated.
+
+    `scores` are folders of `dfdetect evaluate`, whose detectors are of the checkpoint's network
+    and were not trained on the videos of `splits`, which calibrate. `aggregate` says how faces
+    become a track's logit; a video's is that of its highest track. With `balance` each dataset
+    shares its class's half of the weight alike, otherwise each video does.
+    """
+
+    checkpoint: Path
+    scores: tuple[Path, ...]
+    splits: tuple[str, ...]
+    aggregate: str
+    balance: bool
+    out: Path
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be calibrated, or not honestly."""
+        for key, path in (("checkpoint", self.checkpoint), ("out", self.out)):
+            if path.suffix != ".safetensors":
+                raise UsageError(
+                    f"{key}={path} must end in .safetensors; make ONNX of it afterwards: "
+                    "dfdetect export"
+                )
+        if self.out.resolve() == self.checkpoint.resolve():
+            raise UsageError(f"out={self.out} is the checkpoint itself; name another file")
+        if not self.scores:
+            raise UsageError("give the scores to calibrate on: scores=[FOLDER,FOLDER]")
+        if len({folder.resolve() for folder in self.scores}) < len(self.scores):
+            raise UsageError(f"a folder is given twice: {', '.join(map(str, self.scores))}")
+        if not self.splits or not set(self.splits) <= set(SPLITS[1:]):
+            raise UsageError(
+                f"splits=[{','.join(self.splits)}] must name some of {', '.join(SPLITS[1:])}: "
+                "whoever was trained on calibrates nothing"
+            )
+        AGGREGATES.get(self.aggregate)
+        require_draws(0, self.seed)
 
 
 def require_draws(n_bootstrap: int, seed: int) -> None:

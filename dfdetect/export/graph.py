@@ -9,6 +9,7 @@ from dfdetect.errors import UsageError
 
 if TYPE_CHECKING:
     from dfdetect.detectors.checkpoint import Checkpoint
+    from dfdetect.detectors.network import Detector
 
 OPSET = 18
 MAX_BATCH = 4096
@@ -40,17 +41,17 @@ def onnx_graph(trained: Checkpoint) -> bytes:
             f"({trained.network.no_onnx}); choose format=torch_export"
         )
     # only here: settings are read without ONNX Runtime
-    from dfdetect.detectors.runtime_onnx import INPUT, OUTPUT
+    from dfdetect.detectors.runtime_onnx import INPUT, OUTPUT, STRANGENESS
 
     example = torch.zeros(example_shape(trained))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program: Any = torch.onnx.export(
-            trained.network,
+            _judging(trained.network),
             (example,),
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[OUTPUT, *([] if trained.network.strangeness is None else [STRANGENESS])],
             opset_version=OPSET,
             dynamic_shapes=({0: batch},),
             dynamo=True,
@@ -63,6 +64,25 @@ def onnx_graph(trained: Checkpoint) -> bytes:
     _strip(model.graph)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _judging(network: Detector) -> Any:
+    """Return a module that answers all that the network can: logits, and strangeness if it does."""
+    if network.strangeness is None:
+        return network
+    from torch import Tensor, nn
+
+    class Judging(nn.Module):
+        """Gives both answers of one pass."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+            return self.network.logits_and_strangeness(pixels)
+
+    return Judging().eval()
 
 
 def _strip(graph: Any) -> None:

@@ -23,6 +23,7 @@ from dfdetect.export.twin import (
     probes,
     require_close,
     with_facts,
+    without_strangeness,
 )
 from dfdetect.provenance import environment, package_version, written_whole
 
@@ -44,6 +45,9 @@ def export_detector(plan: ExportPlan, progress: Progress | None = None) -> Expor
             accuracy than is allowed; nothing is written.
     """
     trained = load_checkpoint(plan.checkpoint)
+    if plan.format != "onnx":
+        # a program is for use outside dfdetect, and rounding moves what int8 would tell
+        trained = without_strangeness(trained)
     made = (_int8 if plan.format == "int8" else _equal)(plan, trained, progress)
     with written_whole(plan.out) as part:
         part.write_bytes(made.content)

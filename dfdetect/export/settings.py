@@ -85,12 +85,33 @@ class ExportPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredSettings:
+    """A folder of `dfdetect evaluate` that a card states under a heading of its own.
+
+    `about` says in a sentence what the measured weights were; it must be there where they are not
+    those of the card, such as siblings trained without one kind of fakes.
+    """
+
+    folder: Path
+    title: str
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a heading of nothing."""
+        if not self.title.strip():
+            raise UsageError(f"measured: {self.folder} has an empty title; say what was measured")
+
+
+@dataclass(frozen=True, slots=True)
 class ExportSettings:
     """`dfdetect export`: a checkpoint in; a file in another format, its figures and its card out.
 
     `format`, `per_video`, `tolerance`, `int8`, `n_bootstrap` and `seed` are those of `ExportPlan`;
-    `crops` are folders of crop stores. The card states `results` (folders of `dfdetect evaluate`)
-    and the text in `limits`. With `bundle`, `out` is a folder that receives what a release ships:
+    `crops` are folders of crop stores. The card, as Markdown and JSON, states `results` (folders of
+    `dfdetect evaluate`) and `measured` (the same with headings), `robustness` (a folder of
+    `dfdetect benchmark robustness`), `ablation` (a CSV file of what was tried), `gates` (a JSON
+    file of what became of pictures that cannot be judged) and the Markdown in `data` and `limits`.
+    With `bundle`, `out` is a folder that receives what a release ships:
     checkpoint, ONNX twin, hashes and the card.
     """
 
@@ -105,6 +126,11 @@ class ExportSettings:
     seed: int
     bundle: bool
     results: tuple[Path, ...]
+    measured: tuple[MeasuredSettings, ...]
+    robustness: Path | None
+    ablation: Path | None
+    gates: Path | None
+    data: Path | None
     limits: Path | None
 
     def __post_init__(self) -> None:

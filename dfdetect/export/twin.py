@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfdetect.detectors.base import CheckpointHeader, LoadedDetector
+from dfdetect.detectors.base import CheckpointHeader, LoadedDetector, StrangenessDetector
 from dfdetect.detectors.checkpoint import (
     WEIGHTS_DIR,
     Checkpoint,
@@ -165,11 +165,29 @@ def probes(header: CheckpointHeader) -> NDArray[np.uint8]:
 def probe_difference(
     before: LoadedDetector, after: LoadedDetector, crops: NDArray[np.uint8]
 ) -> float:
-    """Return the largest difference of logits, relative above 1, in one batch and one by one."""
-    expected = before.logits(crops)
-    single = np.concatenate([after.logits(crop[None]) for crop in crops])
-    found = np.stack([after.logits(crops), single])
+    """Return the largest difference of answers, relative above 1, in one batch and one by one.
+
+    Answers are logits and, where both tell it, strangeness.
+    """
+    expected = _answers(before, crops)
+    single = np.concatenate([_answers(after, crop[None]) for crop in crops], axis=1)
+    n_shared = min(len(expected), len(single))
+    expected = expected[:n_shared]
+    found = np.stack([_answers(after, crops)[:n_shared], single[:n_shared]])
     return float((np.abs(found - expected) / np.maximum(np.abs(expected), 1)).max())
+
+
+def _answers(detector: LoadedDetector, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return logits and, where it is told, strangeness as rows."""
+    if not isinstance(detector, StrangenessDetector):
+        return detector.logits(crops)[None]
+    return np.stack([answer for answer in detector.judge(crops) if answer is not None])
+
+
+def without_strangeness(trained: Checkpoint) -> Checkpoint:
+    """Return a checkpoint for formats in which strangeness would not hold; changes its network."""
+    trained.network.strangeness = None
+    return replace(trained, header=replace(trained.header, strangeness_limit=None))
 
 
 def require_close(difference: float, tolerance: float, checkpoint: Path, what: str) -> None:

@@ -19,6 +19,7 @@ from dfdetect.provenance import sha256_file, sha256_value
 from dfdetect.scoring import words
 from dfdetect.types import (
     Analysis,
+    BandRate,
     Calibration,
     FaceBox,
     FaceQuality,
@@ -200,6 +201,7 @@ def _track(analysis: Analysis, track: TrackAnalysis) -> dict[str, Json]:
         "lr": _ratio(verdict.likelihood_ratio),
         "lr_low": _ratio(verdict.lr_low),
         "lr_high": _ratio(verdict.lr_high),
+        "strangeness": _rounded(track.strangeness, 3),
         "band": verdict.band.value,
         "reasons": list(verdict.reasons),
         "faces": [
@@ -216,6 +218,7 @@ def _face(scored: ScoredFace, usable: bool) -> dict[str, Json]:
         "box": _box(face.box),
         "logit": round(score.logit, 4),
         "p_fake": round(score.p_fake, 4),
+        "strangeness": _rounded(score.strangeness, 3),
         "usable": usable,
         "quality": _quality(face.quality),
     }
@@ -256,17 +259,41 @@ def _calibration(calibration: Calibration) -> dict[str, Json]:
         "intercept": round(calibration.intercept, 6),
         "lr_min": _ratio(calibration.lr_min),
         "lr_max": _ratio(calibration.lr_max),
-        "rates": [
+        "rates": _rates(calibration.rates),
+        "operating_points": [
             {
-                "band": rate.band.value,
-                "real_flagged": rate.real_flagged,
-                "n_real": rate.n_real,
-                "fake_flagged": rate.fake_flagged,
-                "n_fake": rate.n_fake,
+                "false_alarm": point.false_alarm,
+                "logit": _rounded(point.logit, 4),
+                "n_real": point.n_real,
+                "real_flagged": point.real_flagged,
+                "n_fake": point.n_fake,
+                "fake_flagged": point.fake_flagged,
             }
-            for rate in calibration.rates
+            for point in calibration.operating_points
+        ],
+        "sets": [
+            {
+                "name": one.name,
+                "n_real": one.n_real,
+                "n_fake": one.n_fake,
+                "rates": _rates(one.rates),
+            }
+            for one in calibration.sets
         ],
     }
+
+
+def _rates(rates: Sequence[BandRate]) -> list[Json]:
+    return [
+        {
+            "band": rate.band.value,
+            "real_flagged": rate.real_flagged,
+            "n_real": rate.n_real,
+            "fake_flagged": rate.fake_flagged,
+            "n_fake": rate.n_fake,
+        }
+        for rate in rates
+    ]
 
 
 def _box(box: FaceBox) -> list[Json]:

@@ -41,6 +41,7 @@ SKIPPED_WORDS = {
     "face_too_small": "… because they are too small",
     "face_too_blurred": "… because they are too blurred",
     "face_turned_away": "… because they are turned too far to the side",
+    "face_too_strange": "… because they are unlike the faces that the detector learned from",
 }
 
 Facts = tuple[tuple[str, str], ...]

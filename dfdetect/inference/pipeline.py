@@ -59,6 +59,7 @@ LIMITS = DecodeLimits()
 class Analyzer:
     """A detector and everything around it, ready for any number of clips.
 
+    `gates` take the limit of strangeness from the detector's header, unless they state one.
     `finder_name` is what the report calls the finder; without one, its class is named.
 
     Raises:
@@ -79,6 +80,9 @@ class Analyzer:
 
     def __post_init__(self) -> None:
         header = self.detector.header
+        if self.gates.max_strangeness is None:
+            gates = dataclasses.replace(self.gates, max_strangeness=header.strangeness_limit)
+            object.__setattr__(self, "gates", gates)  # the dataclass is frozen
         # sampled frames lie seconds apart, which no detector of clips was trained on
         if header.frames > 1:
             raise UsageError(
@@ -156,10 +160,14 @@ class Analyzer:
             TrackAnalysis(
                 track_id=track_id,
                 faces=faces,
-                usable=tuple(self._is_usable(scored.face) for scored in faces),
+                usable=tuple(
+                    not evidence[track_id].n_strange and self._is_usable(scored.face)
+                    for scored in faces
+                ),
                 followed=2 * len(faces) >= min(self.gates.min_faces, n_frames),
                 spans=find_spans(collector.sampled, faces),
                 score=evidence[track_id].score,
+                strangeness=evidence[track_id].strangeness,
                 still=collector.stills[track_id],
             )
             for track_id, faces in people.items()
@@ -357,6 +365,7 @@ def _skipped(
         "face_too_small": sum(track.faults.n_small for track in evidence),
         "face_too_blurred": sum(track.faults.n_blurred for track in evidence),
         "face_turned_away": sum(track.faults.n_profile for track in evidence),
+        "face_too_strange": sum(track.n_strange for track in evidence),
         "face_not_usable": sum(track.n_seen - track.n_usable for track in evidence),
     }
     return tuple(sorted(counts.items()))

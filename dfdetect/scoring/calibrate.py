@@ -3,26 +3,31 @@
 A likelihood ratio (LR) says how much more often a score like this one comes from manipulated than
 from authentic clips. It needs no assumption on how many clips are manipulated: both classes weigh
 alike in the fit. Two limits keep it honest. It is never more extreme than the sample supports
-(`supported_range`), and the error rates of each band are counted on clips that the curve applied
-to them was not fitted to (cross-fitting by group). All of it is numpy.
+(`supported_range`), and the error rates of each band, and of each operating point, are counted on
+clips that the curve applied to them was not fitted to (cross-fitting by group). All of it is numpy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import Self
 
 from dfdetect.errors import UsageError
-from dfdetect.scoring.aggregate import sigmoid
-from dfdetect.types import Band, BandRate, Calibration
+from dfdetect.scoring.operating_points import operating_points
+from dfdetect.scoring.regression import class_weights, coefficients, covariance
+from dfdetect.types import Band, BandRate, Calibration, SetRates
 
 Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Places = NDArray[np.intp]
 
 # Grades of evidence in half powers of ten: Jeffreys, Theory of Probability (1961), appendix B.
 # There 10^½ is where evidence stops being "barely worth mentioning". ENFSI's guideline for
@@ -35,7 +40,6 @@ BAND_LIMITS: tuple[tuple[Band, float], ...] = (
 )
 NONE_LIMIT = 10**-0.5
 FOLDS = 10
-MAX_NEWTON_STEPS = 100
 
 
 def band_of(log_lr: float) -> Band:
@@ -95,6 +99,8 @@ def fit_platt(
     set_name: str,
     date: str,
     groups: Sequence[str] | None = None,
+    sets: Sequence[str] | None = None,
+    balance: bool = False,
     aggregate: str = "mean_logit",
     folds: int = FOLDS,
     seed: int = 0,
@@ -114,15 +120,22 @@ def fit_platt(
         date: ISO date of the fit.
         groups: One id a clip; clips that share people or sources share an id, so that related
             clips are never on both sides of a cross-fit. None: every clip alone.
+        sets: The dataset of each clip; the counts of bands are then told by dataset, too.
+        balance: Whether the sets share each class's half of the weight alike, so that a set of
+            240 stills does not drown one of 40 clips. Otherwise every clip of a class weighs the
+            same. It bends the curve (and its covariance) only: bounds, rates and thresholds are
+            counts of clips either way, and a set of few clips then has a loud voice.
         aggregate: How faces became a clip's logit (`scoring.aggregate`).
         folds: Number of cross-fits; fewer where there are fewer groups.
         seed: Of the assignment of groups to folds.
 
     Raises:
-        ValueError: A class has fewer than two groups, or an input is malformed.
+        ValueError: A class has fewer than two groups, an input is malformed, or there are no
+            sets to balance.
         UsageError: On this set higher logits do not go with fakes, so no LR can be had from it.
     """
-    return _fit("platt", logits, labels, groups, (set_name, date, aggregate), folds, seed)
+    clips = _Clips.of(logits, labels, groups, sets, balance)
+    return _fit("platt", clips, (set_name, date, aggregate), folds, seed)
 
 
 def fit_temperature(
@@ -132,6 +145,8 @@ def fit_temperature(
     set_name: str,
     date: str,
     groups: Sequence[str] | None = None,
+    sets: Sequence[str] | None = None,
+    balance: bool = False,
     aggregate: str = "mean_logit",
     folds: int = FOLDS,
     seed: int = 0,
@@ -141,7 +156,8 @@ def fit_temperature(
     It presumes that logit 0 is neutral, as after training with both classes alike; prefer
     `fit_platt` unless clips are few. Arguments and errors are those of `fit_platt`.
     """
-    return _fit("temperature", logits, labels, groups, (set_name, date, aggregate), folds, seed)
+    clips = _Clips.of(logits, labels, groups, sets, balance)
+    return _fit("temperature", clips, (set_name, date, aggregate), folds, seed)
 
 
 def supported_range(log_lrs: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
@@ -181,25 +197,58 @@ def _upper_bound(fake: Floats, real: Floats) -> float:
     raise AssertionError("unreachable: the last stop is infinite")
 
 
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    """What a fit is given, checked: N clips."""
+
+    values: Floats
+    truth: Labels
+    group_of: Places
+    set_of: Places
+    sets: tuple[str, ...]
+    balance: bool
+
+    @classmethod
+    def of(
+        cls,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        groups: Sequence[str] | None,
+        sets: Sequence[str] | None,
+        balance: bool,
+    ) -> Self:
+        values, truth = _checked(logits, labels)
+        if balance and sets is None:
+            raise ValueError("there are no sets to balance; say of which set each clip is")
+        _, group_of = _numbered(range(truth.size) if groups is None else groups, truth, "groups")
+        names, set_of = _numbered([""] * truth.size if sets is None else sets, truth, "sets")
+        return cls(values, truth, group_of, set_of, () if sets is None else names, balance)
+
+    def line(self, method: str, which: NDArray[np.bool_]) -> tuple[float, float]:
+        """Return slope and intercept of the fit to some of the clips."""
+        truth = self.truth[which]
+        return coefficients(method, self.values[which], truth, self.weights(which))
+
+    def weights(self, which: NDArray[np.bool_]) -> Floats:
+        """Return what some of the clips weigh in their fit."""
+        set_of = self.set_of if self.balance else np.zeros_like(self.set_of)
+        return class_weights(self.truth[which], set_of[which])
+
+
 def _fit(
-    method: str,
-    logits: ArrayLike,
-    labels: ArrayLike,
-    groups: Sequence[str] | None,
-    about: tuple[str, str, str],
-    folds: int,
-    seed: int,
+    method: str, clips: _Clips, about: tuple[str, str, str], folds: int, seed: int
 ) -> Calibration:
-    values, truth = _checked(logits, labels)
-    group_of = _group_numbers(groups, truth.size)
-    slope, intercept = _coefficients(method, values, truth)
+    truth, everyone = clips.truth, np.ones(clips.truth.size, dtype=bool)
+    slope, intercept = clips.line(method, everyone)
     if slope <= 0:
         raise UsageError(
             f"on {about[0]} higher scores do not go with manipulated clips (slope {slope:.3g}); "
             "train the detector longer or on more data, then calibrate again"
         )
-    unseen = _cross_fitted(method, values, truth, _folds(truth, group_of, folds, seed))
+    fold_of = _folds(truth, clips.group_of, folds, seed)
+    unseen = _cross_fitted(method, clips, fold_of)
     lr_min, lr_max = supported_range(unseen, truth)
+    held = np.clip(unseen, math.log(lr_min), math.log(lr_max))
     return Calibration(
         method=method,
         slope=slope,
@@ -210,13 +259,25 @@ def _fit(
         n_fake=int(np.sum(truth == 1)),
         set_name=about[0],
         date=about[1],
-        rates=_rates(np.clip(unseen, math.log(lr_min), math.log(lr_max)), truth),
-        covariance=_covariance(method, values, truth, group_of, slope, intercept),
+        rates=_rates(held, truth),
+        covariance=covariance(
+            method, clips.values, truth, clips.weights(everyone), clips.group_of, (slope, intercept)
+        ),
         aggregate=about[2],
+        operating_points=operating_points(clips.values, truth, fold_of),
+        sets=tuple(
+            _rates_of_set(name, held[here], truth[here])
+            for name, here in ((name, clips.set_of == at) for at, name in enumerate(clips.sets))
+        ),
     )
 
 
-def _rates(log_lrs: Floats, truth: NDArray[np.int64]) -> tuple[BandRate, ...]:
+def _rates_of_set(name: str, log_lrs: Floats, truth: Labels) -> SetRates:
+    n_real, n_fake = (int(np.sum(truth == label)) for label in (0, 1))
+    return SetRates(name, n_real, n_fake, _rates(log_lrs, truth))
+
+
+def _rates(log_lrs: Floats, truth: Labels) -> tuple[BandRate, ...]:
     bands = [band_of(float(value)) for value in log_lrs]
     ladder = [band for band, _ in BAND_LIMITS]
     reached = [(band, frozenset(ladder[: place + 1])) for place, band in enumerate(ladder)]
@@ -229,20 +290,16 @@ def _rates(log_lrs: Floats, truth: NDArray[np.int64]) -> tuple[BandRate, ...]:
     return tuple(rates)
 
 
-def _cross_fitted(
-    method: str, values: Floats, truth: NDArray[np.int64], fold_of: NDArray[np.intp]
-) -> Floats:
-    unseen = np.empty(values.size)
+def _cross_fitted(method: str, clips: _Clips, fold_of: Places) -> Floats:
+    unseen = np.empty(clips.truth.size)
     for fold in np.unique(fold_of):
         held = fold_of == fold
-        slope, intercept = _coefficients(method, values[~held], truth[~held])
-        unseen[held] = slope * values[held] + intercept
+        slope, intercept = clips.line(method, ~held)
+        unseen[held] = slope * clips.values[held] + intercept
     return unseen
 
 
-def _folds(
-    truth: NDArray[np.int64], group_of: NDArray[np.intp], folds: int, seed: int
-) -> NDArray[np.intp]:
+def _folds(truth: Labels, group_of: Places, folds: int, seed: int) -> Places:
     n_groups = int(group_of.max()) + 1
     fakes = np.bincount(group_of, weights=truth, minlength=n_groups)
     genuine = np.bincount(group_of, weights=1 - truth, minlength=n_groups)
@@ -259,83 +316,17 @@ def _folds(
     return fold_of_group[group_of]
 
 
-def _coefficients(method: str, values: Floats, truth: NDArray[np.int64]) -> tuple[float, float]:
-    centre = float(np.mean(values)) if method == "platt" else 0.0
-    scale = float(np.sqrt(np.mean((values - centre) ** 2)))
-    if scale <= 1e-12 * max(1.0, abs(centre)):
-        raise ValueError("all logits are equal, so nothing can be fitted to them")
-    design = _design(method, (values - centre) / scale)
-    targets, weights = _targets(truth)
-    beta = _newton(design, targets, weights)
-    slope = float(beta[0]) / scale
-    return slope, (float(beta[1]) - slope * centre if method == "platt" else 0.0)
+def _numbered(
+    names: Sequence[str] | range, truth: Labels, what: str
+) -> tuple[tuple[str, ...], Places]:
+    """Return the distinct names, sorted, and the place of each clip's among them."""
+    if len(names) != truth.size:
+        raise ValueError(f"there are {truth.size} logits but {len(names)} {what}")
+    found, numbers = np.unique(np.asarray(names), return_inverse=True)
+    return tuple(map(str, found.tolist())), numbers
 
 
-def _design(method: str, values: Floats) -> Floats:
-    return np.stack((values, np.ones_like(values)), 1) if method == "platt" else values[:, None]
-
-
-def _targets(truth: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    n_fake = int(truth.sum())
-    n_real = truth.size - n_fake
-    epsilon = 1 / (min(n_real, n_fake) + 2)
-    targets = np.where(truth == 1, 1 - epsilon, epsilon)
-    weights = truth.size / 2 / np.where(truth == 1, n_fake, n_real)
-    return targets, weights
-
-
-def _newton(design: Floats, targets: Floats, weights: Floats) -> Floats:
-    def loss(beta: Floats) -> float:
-        scores = design @ beta
-        return float(np.sum(weights * (np.logaddexp(0.0, scores) - targets * scores)))
-
-    beta = np.zeros(design.shape[1])
-    for _ in range(MAX_NEWTON_STEPS):
-        p = sigmoid(design @ beta)
-        gradient = design.T @ (weights * (p - targets))
-        if np.max(np.abs(gradient)) < 1e-9 * targets.size:
-            return beta
-        curvature = design.T @ (design * (weights * p * (1 - p))[:, None])
-        step = np.linalg.solve(curvature, gradient)
-        length = 1.0
-        # the slack keeps rounding near the optimum from halving for ever
-        while loss(beta - length * step) > loss(beta) * (1 + 1e-12):
-            length /= 2
-        beta = beta - length * step
-    raise ValueError("the calibration did not converge; are the logits finite and of sane size?")
-
-
-def _covariance(
-    method: str,
-    values: Floats,
-    truth: NDArray[np.int64],
-    group_of: NDArray[np.intp],
-    slope: float,
-    intercept: float,
-) -> tuple[float, float, float]:
-    design = _design(method, values)
-    targets, weights = _targets(truth)
-    p = sigmoid(slope * values + intercept)
-    bread = np.linalg.inv(design.T @ (design * (weights * p * (1 - p))[:, None]))
-    n_groups = int(group_of.max()) + 1
-    per_group = np.zeros((n_groups, design.shape[1]))
-    np.add.at(per_group, group_of, design * (weights * (p - targets))[:, None])
-    cover = bread @ (per_group.T @ per_group) @ bread * n_groups / (n_groups - 1)
-    if method == "temperature":
-        return float(cover[0, 0]), 0.0, 0.0
-    return float(cover[0, 0]), float(cover[0, 1]), float(cover[1, 1])
-
-
-def _group_numbers(groups: Sequence[str] | None, size: int) -> NDArray[np.intp]:
-    if groups is None:
-        return np.arange(size)
-    if len(groups) != size:
-        raise ValueError(f"there are {size} logits but {len(groups)} groups")
-    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
-    return numbers
-
-
-def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Labels]:
     values: Floats = np.asarray(logits, dtype=np.float64)
     truth: NDArray[Any] = np.asarray(labels)
     if values.ndim != 1 or values.shape != truth.shape:

@@ -4,7 +4,9 @@ The rules, in order:
 
 1. A face is usable if it is large, sharp and frontal enough (`QualityGates`); a track is sound if
    enough of its faces are usable. Unsound tracks get no likelihood ratio (LR): whatever their
-   score, they neither raise nor clear a clip.
+   score, they neither raise nor clear a clip. A track whose faces are mostly too strange, that is
+   unlike all that the detector learned from, has no usable face: what a detector says of drawings,
+   dolls and animals means nothing.
 2. A sound track's band is that of its LR (`calibrate.BAND_LIMITS`). It is inconclusive where the
    LR is near 1, or where a quarter of its faces says clearly the opposite.
 3. One picture, or a sighting too brief for its frames to be different looks, has nothing to
@@ -65,21 +67,36 @@ class QualityGates:
     `min_side_px`: across less than 64 px, one re-encoding wipes out what detectors look for.
     `min_sharpness`: 10 is what a blur of sigma 0.02 sides leaves; below it lie 1 in 25 faces of
     DFDC and none of FaceForensics++ c23, while a sharp face of 66 px has 30 and more.
-    `max_yaw`: 0.9 puts the nose below an eye, about 45° from the front: half of the face is gone.
+    `max_yaw`: 0.8 puts the nose nearly below an eye, about 45° from the front: half of the face is
+    gone. Of 150 frames of YouTube Faces, 7 of the 11 turned further than that lie beyond it, and 1
+    of the 139 others (0.9: 4 and none).
     `min_span_s`: frames of a shorter sighting are nearly one picture.
     `prominent`: share of the largest judged face's side from which an unjudged face counts.
+    `max_strangeness`: what the median face of a track may have; it belongs to the detector's
+    weights (the limit in their header), and None judges faces however strange.
     """
 
     min_faces: int = 8
     min_side_px: float = 64.0
     min_sharpness: float = 10.0
-    max_yaw: float = 0.9
+    max_yaw: float = 0.8
     min_span_s: float = 2.0
     prominent: float = 0.5
+    max_strangeness: float | None = None
 
     def is_usable(self, quality: FaceQuality) -> bool:
         """Return whether a face is large, sharp and frontal enough to be judged."""
         return not (self._small(quality) or self._blurred(quality) or self._profile(quality))
+
+    def is_strange(self, strangeness: Sequence[float | None]) -> bool:
+        """Return whether the faces of a track are mostly unlike what the detector learned from.
+
+        Faces of which nothing is known are left out.
+        """
+        median = median_strangeness(strangeness)
+        if median is None or self.max_strangeness is None:
+            return False
+        return median > self.max_strangeness
 
     def _small(self, quality: FaceQuality) -> bool:
         return quality.side_px < self.min_side_px
@@ -106,7 +123,9 @@ class TrackEvidence:
     `score` is over the usable faces, None where there are none; `n_seen` counts all faces of the
     track, `n_frames` the frames sampled from the clip, `faults` what made faces unusable. The
     medians are over all faces. `logit_low` and `logit_high` are the quartiles of the usable
-    faces' logits (0 where there are none): how far the frames agree.
+    faces' logits (0 where there are none): how far the frames agree. `strangeness` is the median
+    of the faces that are large, sharp and frontal enough, None where nothing is known of them;
+    `n_strange` of these were not used because most of them are too strange.
     """
 
     track_id: int
@@ -119,6 +138,8 @@ class TrackEvidence:
     faults: words.Faults
     logit_low: float
     logit_high: float
+    strangeness: float | None = None
+    n_strange: int = 0
 
     @property
     def n_usable(self) -> int:
@@ -146,11 +167,13 @@ def gather_evidence(
     if len({scored.score.track_id for scored in faces}) != 1:
         raise ValueError("evidence is of one track: give the faces of one, and at least one face")
     qualities = [_quality(scored) for scored in faces]
-    usable = [
+    clear = [
         scored.score
         for scored, quality in zip(faces, qualities, strict=True)
         if gates.is_usable(quality)
     ]
+    strangeness = [score.strangeness for score in clear]
+    usable = [] if gates.is_strange(strangeness) else clear
     logits = [score.logit for score in usable] or [0.0]
     times = [scored.face.time_s for scored in faces]
     low, high = np.percentile(logits, [25, 75])
@@ -165,7 +188,20 @@ def gather_evidence(
         faults=gates.faults(qualities),
         logit_low=float(low),
         logit_high=float(high),
+        strangeness=median_strangeness(strangeness),
+        n_strange=len(clear) - len(usable),
     )
+
+
+def median_strangeness(strangeness: Sequence[float | None]) -> float | None:
+    """Return the median of what is known, None where nothing is.
+
+    Example:
+        >>> median_strangeness([1.0, None, 4.0, 2.0]), median_strangeness([None])
+        (2.0, None)
+    """
+    known = [each for each in strangeness if each is not None]
+    return float(np.median(known)) if known else None
 
 
 def decide(
@@ -227,6 +263,9 @@ def _clip(
 
 def _judge(track: TrackEvidence, calibration: Calibration, gates: QualityGates) -> TrackVerdict:
     needed = _needed(track, gates)
+    if track.n_strange:
+        reason = words.too_strange(track.n_strange)
+        return TrackVerdict(track.track_id, Band.INCONCLUSIVE, None, None, None, (reason,))
     if track.score is None or track.n_usable < needed:
         reason = words.too_few_usable(track.n_usable, track.n_seen, needed, track.faults)
         return TrackVerdict(track.track_id, Band.INCONCLUSIVE, None, None, None, (reason,))

@@ -127,6 +127,21 @@ def too_few_usable(n_usable: int, n_seen: int, needed: int, faults: Faults) -> s
     return f"{start} of {_faces(n_seen)} can be used and {needs}; {named}"
 
 
+def too_strange(n_faces: int) -> str:
+    """Say that a track's faces are unlike any that the detector knows.
+
+    Example:
+        >>> too_strange(1)[:51]
+        'this face is unlike the photographed faces that the'
+    """
+    subject = "this face is" if n_faces == 1 else f"most of the {n_faces:,} faces are"
+    which, whose = ("it", "its") if n_faces == 1 else ("they", "their")
+    return (
+        f"{subject} unlike the photographed faces that the detector learned from: {which} may be "
+        f"drawn, filtered, masked or not human, so {whose} score means nothing"
+    )
+
+
 def few_pictures(n_frames: int, is_capped: bool) -> str:
     """Say that nothing could confirm a track, because so few pictures were looked at.
 

@@ -29,6 +29,7 @@ def take_weights(network: Detector, path: Path) -> Checkpoint:
         UntrustedCheckpoint: The file is incomplete, altered or untrained.
     """
     checkpoint = load_checkpoint(path)
+    checkpoint.network.strangeness = None  # it is of the weights as they were
     there, here = _kind(checkpoint.header), _kind(make_header(network, trained=False))
     if there != here:
         what = ", ".join(name for name in here if there[name] != here[name])

@@ -154,6 +154,7 @@ def calibration(videos: VideoLogits) -> Calibration:
             set_name=f"{names} (val split, one logit a video)",
             date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
             groups=videos.groups,
+            sets=videos.datasets,
         )
     except ValueError as error:
         raise UsageError(

@@ -75,7 +75,8 @@ def test_debug_shows_where(dfdetect: Command, faulty: None, place: int) -> None:
 
 
 def test_interrupted(tmp_path: Path, project_root: Path, film: Path, detectors: Any) -> None:
-    words = ["predict", film, film, film, "--frames", "10000", "--detector", detectors.clear]
+    # more clips than a machine under load could finish before it is told to stop
+    words = ["predict", *[film] * 40, "--frames", "10000", "--detector", detectors.clear]
     running = subprocess.Popen(
         [sys.executable, "-m", "dfdetect", *map(str, words), "--out", str(tmp_path / "out")],
         cwd=project_root,

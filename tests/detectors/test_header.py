@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from dfdetect.detectors.base import CheckpointHeader, Preprocess
 from dfdetect.detectors.header import decode_header, encode_header
 from dfdetect.errors import ContractError, UntrustedCheckpoint
-from dfdetect.types import Band, BandRate, Calibration, CropPolicy
+from dfdetect.types import (
+    Band,
+    BandRate,
+    Calibration,
+    CropPolicy,
+    OperatingPoint,
+    SetRates,
+)
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**40)
@@ -18,6 +25,13 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = st.one_of(words, st.integers(), numbers, st.booleans(), st.none())
 settings_ = st.one_of(scalars, st.lists(scalars, max_size=4).map(tuple))
 rates = st.builds(BandRate, st.sampled_from(Band), counts, counts, counts, counts)
+points = st.builds(
+    lambda share, logit, real, fake: OperatingPoint(share, logit, *real, *fake),
+    st.floats(0, 1, exclude_min=True, exclude_max=True),
+    numbers | st.none(),
+    *[st.tuples(counts, counts).map(lambda pair: sorted(pair, reverse=True))] * 2,
+)
+sets = st.builds(SetRates, words, counts, counts, st.lists(rates, max_size=3).map(tuple))
 calibrations = st.builds(
     Calibration,
     method=words,
@@ -30,6 +44,8 @@ calibrations = st.builds(
     set_name=words,
     date=words,
     rates=st.lists(rates, max_size=3).map(tuple),
+    operating_points=st.lists(points, max_size=2).map(tuple),
+    sets=st.lists(sets, max_size=2).map(tuple),
 )
 
 
@@ -127,3 +143,81 @@ def test_broken_headers_are_refused(text: str, reason: str) -> None:
 def test_headers_that_would_not_come_back_are_not_written(changes: dict[str, object]) -> None:
     with pytest.raises(ContractError, match="cannot be stored"):
         encode_header(dataclasses.replace(HEADER, **changes))
+
+
+FITTED = Calibration("platt", 1.5, -0.25, 0.1, 10.0, 20, 30, "val", "2026-01-01")
+POINT = OperatingPoint(0.05, 1.5, 20, 1, 30, 21)
+WHOLE = dataclasses.replace(
+    FITTED,
+    operating_points=(POINT, dataclasses.replace(POINT, false_alarm=0.01, logit=None)),
+    sets=(SetRates("ffpp", 20, 30, (BandRate(Band.WEAK, 1, 20, 21, 30),)),),
+)
+
+
+def test_a_calibration_from_before_operating_points_is_stored_as_it_was() -> None:
+    header = dataclasses.replace(HEADER, calibration=FITTED)
+    text = encode_header(header)
+    assert "operating_points" not in text
+    assert "sets" not in text
+    assert decode_header(text, "file") == header
+
+
+def test_a_header_may_lack_either_addition() -> None:
+    for kept in ({"operating_points": WHOLE.operating_points}, {"sets": WHOLE.sets}):
+        header = dataclasses.replace(HEADER, calibration=dataclasses.replace(FITTED, **kept))
+        assert decode_header(encode_header(header), "file") == header
+
+
+def point(**changes: object) -> str:
+    plain = json.loads(encode_header(dataclasses.replace(HEADER, calibration=WHOLE)))
+    plain["calibration"]["operating_points"][0].update(changes)
+    return json.dumps(plain)
+
+
+def part(**changes: object) -> str:
+    plain = json.loads(encode_header(dataclasses.replace(HEADER, calibration=WHOLE)))
+    plain["calibration"]["sets"][0].update(changes)
+    return json.dumps(plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (point(logit="1"), "logit is str"),
+        (point(logit=True), "logit is bool"),
+        (point(logit=1).replace('"logit": 1,', '"logit": NaN,'), "not a finite number"),
+        (point(false_alarm=0), r"must lie in \(0, 1\)"),
+        (point(false_alarm=1.5), r"must lie in \(0, 1\)"),
+        (point(false_alarm=None), "false_alarm is NoneType"),
+        (point(n_real=0), "flags more clips than it has"),
+        (point(fake_flagged=-1), "fewer than none"),
+        (point(n_fake=30.0), "n_fake is float"),
+        (point(surprise=1), "unknown surprise"),
+        (point().replace('"false_alarm": 0.05, ', ""), "lacks false_alarm"),
+        (part(name=3), "name is int"),
+        (part(name="\ud800"), "surrogates"),
+        (part(rates=None), "rates is NoneType"),
+        (part(rates=[{}]), "lacks band"),
+        (part(rates=[1]), "expected an object"),
+        (edited(calibration={"operating_points": []}), "lacks"),
+        (edited(calibration=[]), "which is not allowed there"),
+    ],
+)
+def test_broken_additions_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(UntrustedCheckpoint, match=reason):
+        decode_header(text, "weights.onnx")
+
+
+@pytest.mark.parametrize("value", [None, {}, "x", 0])
+@pytest.mark.parametrize("name", ["operating_points", "sets"])
+def test_additions_are_lists(name: str, value: object) -> None:
+    plain = json.loads(encode_header(dataclasses.replace(HEADER, calibration=WHOLE)))
+    plain["calibration"][name] = value
+    with pytest.raises(UntrustedCheckpoint, match=f"{name} is .*, expected a list"):
+        decode_header(json.dumps(plain), "weights.onnx")
+
+
+def test_an_addition_of_another_type_is_not_stored() -> None:
+    wrong = dataclasses.replace(FITTED, operating_points=[])
+    with pytest.raises(ContractError, match="cannot be stored"):
+        encode_header(dataclasses.replace(HEADER, calibration=wrong))

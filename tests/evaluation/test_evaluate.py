@@ -27,6 +27,7 @@ from dfdetect.evaluation.measure import AT_THRESHOLD, OF_LOG_LR, OF_PROBABILITY,
 from dfdetect.evaluation.protocols.protocol import PLAIN
 from dfdetect.evaluation.results import read_results
 from dfdetect.evaluation.run_files import read_run
+from dfdetect.evaluation.runs import network_facts
 from dfdetect.media import FrameSampler
 from dfdetect.scoring import metrics
 from dfdetect.types import Calibration, CropPolicy
@@ -168,6 +169,15 @@ def test_every_metric_by_every_unit(tmp_path: Path) -> None:
     names = [*RANKING, *OF_PROBABILITY, *OF_LOG_LR, *AT_THRESHOLD]
     found = [(row.unit, row.metric) for row in result.rows if row.method == "swap"]
     assert found == [(unit, name) for unit in ("frame", "track", "video") for name in names]
+
+
+def test_scores_say_which_network_gave_them(tmp_path: Path) -> None:
+    detector = BrightnessDetector()
+    store = make_store(tmp_path / "crops", plain_videos())
+    evaluate(store, detector, n_bootstrap=0, out=tmp_path / "out")
+    told = dict(read_run(tmp_path / "out").network)
+    assert tuple(sorted(told.items())) == network_facts(detector.header)
+    assert told["preprocess.size"] == str(SIZE)
 
 
 def test_without_calibration_there_are_no_likelihood_ratios(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from dfdetect.evaluation.run_files import SCORES_FILE, VIDEOS_FILE, read_run, wr
 from dfdetect.evaluation.runs import ScoredRun, TrainedOn
 from dfdetect.provenance import sha256_file
 from dfdetect.scoring.score_table import ScoreTable, SkippedScore
-from dfdetect.types import Band, BandRate, Calibration, FaceScore
+from dfdetect.types import (
+    Band,
+    BandRate,
+    Calibration,
+    FaceScore,
+    OperatingPoint,
+    SetRates,
+)
 
 FITTED = Calibration(
     "platt", 1.5, -0.25, 0.1, 9.0, 11, 13, "clips", "2026-11-22",
@@ -46,7 +53,24 @@ def a_run(**changes: object) -> ScoredRun:
     return dataclasses.replace(run, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("changes", [{}, {"trained_on": None, "calibration": None}])
+WHOLE = dataclasses.replace(
+    FITTED,
+    operating_points=(
+        OperatingPoint(0.01, None, 11, 0, 13, 0),
+        OperatingPoint(0.05, 1.25, 11, 1, 13, 9),
+    ),
+    sets=(SetRates("mine", 11, 13, FITTED.rates),),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"trained_on": None, "calibration": None},
+        {"calibration": WHOLE, "network": (("detector", '"meso4"'), ("frames", "1"))},
+    ],
+)
 def test_a_run_comes_back(tmp_path: Path, changes: dict[str, object]) -> None:
     run = a_run(**changes)
     write_run(run, tmp_path, {"seed": 3})

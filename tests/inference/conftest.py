@@ -27,8 +27,10 @@ from dfdetect.types import (
     FaceQuality,
     FaceScore,
     Frame,
+    OperatingPoint,
     SamplingSummary,
     ScoredFace,
+    SetRates,
     Timing,
     TrackAnalysis,
     VideoInfo,
@@ -51,6 +53,11 @@ CALIBRATION = Calibration(
         BandRate(Band.NONE, 330, 412, 41, 398),
     ),
     covariance=(0.01, 0.0, 0.02),
+    operating_points=(
+        OperatingPoint(0.01, 3.21987654, 412, 4, 398, 190),
+        OperatingPoint(0.001, None, 412, 0, 398, 0),
+    ),
+    sets=(SetRates("made-up", 412, 398, (BandRate(Band.STRONG, 3, 412, 180, 398),)),),
 )
 BOXES = (FaceBox(60, 50, 140, 160), FaceBox(200, 40, 280, 150))
 
@@ -143,6 +150,7 @@ def made_up(
                 "face_not_usable",
                 "face_too_blurred",
                 "face_too_small",
+                "face_too_strange",
                 "face_turned_away",
                 "frame_not_read",
                 "frame_without_face",

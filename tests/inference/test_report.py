@@ -89,6 +89,38 @@ def test_the_json_follows_the_shipped_schema(
     assert report.json.read_bytes().isascii()
 
 
+def test_the_json_holds_what_the_calibration_measured(
+    clips_of_each_band: dict[Band, Analysis], tmp_path: Path
+) -> None:
+    report = write_report(clips_of_each_band[Band.STRONG], tmp_path)
+    told = json.loads(report.json.read_bytes())["calibration"]
+    assert told["operating_points"] == [
+        {
+            "false_alarm": share,
+            "logit": logit,
+            "n_real": 412,
+            "real_flagged": real,
+            "n_fake": 398,
+            "fake_flagged": fake,
+        }
+        for share, logit, real, fake in ((0.01, 3.2199, 4, 190), (0.001, None, 0, 0))
+    ]
+    (part,) = told["sets"]
+    assert (part["name"], part["n_real"], part["n_fake"]) == ("made-up", 412, 398)
+    assert part["rates"] == told["rates"][:1]
+
+
+def test_a_report_without_operating_points_still_follows_the_schema(
+    clips_of_each_band: dict[Band, Analysis], tmp_path: Path, schema: dict[str, object]
+) -> None:
+    # reports of versions before there were any
+    report = write_report(clips_of_each_band[Band.NONE], tmp_path)
+    document = json.loads(report.json.read_bytes())
+    for name in ("operating_points", "sets"):
+        del document["calibration"][name]
+    jsonschema.Draft202012Validator(schema).validate(document)
+
+
 @pytest.mark.parametrize("band", BANDS)
 @pytest.mark.parametrize("reveal", [False, True])
 def test_the_page_has_no_script_and_asks_for_nothing(

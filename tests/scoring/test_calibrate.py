@@ -108,6 +108,56 @@ class TestFit:
         assert many.slope == pytest.approx(few.slope, rel=1e-6)
         assert many.intercept == pytest.approx(few.intercept, abs=1e-6)
 
+    def test_balanced_sets_equal_weighted_logistic_regression(self) -> None:
+        logits, labels = gaussian(300, 90, 1.5)
+        # 240 stills, all genuine, of another spread, beside 60 + 90 clips of two sets
+        sets = np.repeat(["stills", "clips", "clips", "films"], (240, 60, 50, 40))
+        logits[:240] -= 2
+        cells = {("stills", 0): 240, ("clips", 0): 60, ("clips", 1): 50, ("films", 1): 40}
+        each = np.array([1 / cells[pair] for pair in zip(sets, labels.tolist(), strict=True)])
+        epsilon = 1 / (90 + 2)
+        reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(
+            np.concatenate((logits, logits))[:, None],
+            np.concatenate((labels, 1 - labels)),
+            np.concatenate((each * (1 - epsilon), each * epsilon)) * 100,
+        )
+        found = fit_platt(logits, labels, sets=sets, balance=True, **ABOUT)
+        assert found.slope == pytest.approx(reference.coef_[0, 0], rel=1e-4)
+        assert found.intercept == pytest.approx(reference.intercept_[0], rel=1e-3, abs=1e-4)
+        plain = fit_platt(logits, labels, sets=sets, **ABOUT)
+        assert plain.intercept != pytest.approx(found.intercept, abs=0.05)
+        # every clip of the larger set ten times: a balanced fit does not hear it
+        copies = np.where(sets == "stills", 10, 1)
+        many = fit_platt(
+            *(np.repeat(one, copies) for one in (logits, labels)),
+            sets=np.repeat(sets, copies), balance=True, **ABOUT,
+        )  # fmt: skip
+        assert many.slope == pytest.approx(found.slope, rel=1e-6)
+        assert many.intercept == pytest.approx(found.intercept, rel=1e-6)
+
+    def test_sets_without_balance_change_no_number(self) -> None:
+        logits, labels = gaussian(60, 70, 1.5)
+        told = fit_platt(logits, labels, sets=["a", "b"] * 65, **ABOUT)
+        assert dataclasses.replace(told, sets=()) == fit_platt(logits, labels, **ABOUT)
+
+    def test_one_set_has_nothing_to_balance(self) -> None:
+        logits, labels = gaussian(60, 70, 1.5)
+        sets = ["a"] * 130
+        balanced = fit_platt(logits, labels, sets=sets, balance=True, **ABOUT)
+        assert balanced == fit_platt(logits, labels, sets=sets, **ABOUT)
+
+    def test_rates_of_sets_add_up(self) -> None:
+        logits, labels = gaussian(200, 150, 2.0)
+        sets = np.repeat(["c", "a", "b"], (50, 200, 100))
+        found = fit_platt(logits, labels, sets=sets, **ABOUT)
+        assert [one.name for one in found.sets] == ["a", "b", "c"]
+        assert [(one.n_real, one.n_fake) for one in found.sets] == [(150, 50), (0, 100), (50, 0)]
+        for place, whole in enumerate(found.rates):
+            parts = [one.rates[place] for one in found.sets]
+            assert {part.band for part in parts} == {whole.band}
+            for count in ("real_flagged", "n_real", "fake_flagged", "n_fake"):
+                assert sum(getattr(part, count) for part in parts) == getattr(whole, count)
+
     def test_improves_on_raw_logits_of_other_clips(self) -> None:
         logits, labels = gaussian(300, 300, 2.0, scale=4.0)
         found = fit_platt(logits + 3, labels, **ABOUT)
@@ -158,6 +208,12 @@ class TestRefusals:
     def test_wrong_number_of_groups(self) -> None:
         with pytest.raises(ValueError, match="4 logits but 1 groups"):
             fit_platt([0.0, 1.0, 2.0, 3.0], [0, 1, 0, 1], groups=["a"], **ABOUT)
+
+    def test_wrong_sets(self) -> None:
+        with pytest.raises(ValueError, match="4 logits but 1 sets"):
+            fit_platt([0.0, 1.0, 2.0, 3.0], [0, 1, 0, 1], sets=["a"], **ABOUT)
+        with pytest.raises(ValueError, match="no sets to balance"):
+            fit_platt([0.0, 1.0, 2.0, 3.0], [0, 1, 0, 1], balance=True, **ABOUT)
 
     def test_logit_that_is_no_number(self) -> None:
         with pytest.raises(ValueError, match="not finite"):
