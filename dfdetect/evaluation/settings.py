@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,18 +139,10 @@ class CalibrateSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be calibrated, or not honestly."""
-        for key, path in (("checkpoint", self.checkpoint), ("out", self.out)):
-            if path.suffix != ".safetensors":
-                raise UsageError(
-                    f"{key}={path} must end in .safetensors; make ONNX of it afterwards: "
-                    "dfdetect export"
-                )
-        if self.out.resolve() == self.checkpoint.resolve():
-            raise UsageError(f"out={self.out} is the checkpoint itself; name another file")
+        require_new_weights(self.checkpoint, self.out)
         if not self.scores:
             raise UsageError("give the scores to calibrate on: scores=[FOLDER,FOLDER]")
-        if len({folder.resolve() for folder in self.scores}) < len(self.scores):
-            raise UsageError(f"a folder is given twice: {', '.join(map(str, self.scores))}")
+        require_once(self.scores)
         if not self.splits or not set(self.splits) <= set(SPLITS[1:]):
             raise UsageError(
                 f"splits=[{','.join(self.splits)}] must name some of {', '.join(SPLITS[1:])}: "
@@ -169,3 +162,29 @@ def require_draws(n_bootstrap: int, seed: int) -> None:
         raise UsageError(f"n_bootstrap={n_bootstrap} must be 0 to {MOST_RESAMPLES}")
     if seed < 0:
         raise UsageError(f"seed={seed} must be 0 or more")
+
+
+def require_new_weights(checkpoint: Path, out: Path) -> None:
+    """Refuse to read or write weights in another format, or over those that are read.
+
+    Raises:
+        UsageError: The sentence names the file.
+    """
+    for key, path in (("checkpoint", checkpoint), ("out", out)):
+        if path.suffix != ".safetensors":
+            raise UsageError(
+                f"{key}={path} must end in .safetensors; make ONNX of it afterwards: "
+                "dfdetect export"
+            )
+    if out.resolve() == checkpoint.resolve():
+        raise UsageError(f"out={out} is the checkpoint itself; name another file")
+
+
+def require_once(folders: Sequence[Path]) -> None:
+    """Refuse a folder that is named twice.
+
+    Raises:
+        UsageError: One is.
+    """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError(f"a folder is given twice: {', '.join(map(str, folders))}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfdetect.data.augment_settings import AugmentSettings
 from dfdetect.errors import UsageError
+from dfdetect.evaluation.settings import require_new_weights, require_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,10 @@ class StrangenessSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be fitted."""
-        for key, path in (("checkpoint", self.checkpoint), ("out", self.out)):
-            if path.suffix != ".safetensors":
-                raise UsageError(
-                    f"{key}={path} must end in .safetensors; make ONNX of it afterwards: "
-                    "dfdetect export"
-                )
-        if self.out.resolve() == self.checkpoint.resolve():
-            raise UsageError(f"out={self.out} is the checkpoint itself; name another file")
+        require_new_weights(self.checkpoint, self.out)
         if not self.crops:
             raise UsageError("give the crops that the detector learned from: crops=[FOLDER,FOLDER]")
-        if len({folder.resolve() for folder in self.crops}) < len(self.crops):
-            raise UsageError(f"a folder is given twice: {', '.join(map(str, self.crops))}")
+        require_once(self.crops)
         self._refuse_numbers()
 
     def _refuse_numbers(self) -> None:
