@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dfdetect.cli.places import check_file, check_out
 from dfdetect.cli.terminal import progress_bar, say, say_lines
 from dfdetect.errors import LowCoverage, UsageError
+from dfdetect.evaluation.pooled import pooled
 from dfdetect.evaluation.run_files import read_run
 from dfdetect.evaluation.runs import ScoredRun, TrainedOn
 from dfdetect.provenance import sha256_file, written_whole
@@ -31,7 +32,7 @@ def evaluate(settings: EvaluateSettings, command: str) -> None:
     from dfdetect.evaluation.evaluate import evaluate_run
 
     check_out(settings.out, OUT)
-    run = _imported(settings) if settings.scores is not None else _scored(settings)
+    run = _read(settings)
     if settings.name is not None:
         run = dataclasses.replace(run, name=settings.name)
     if settings.trained_on:
@@ -54,6 +55,13 @@ def evaluate(settings: EvaluateSettings, command: str) -> None:
         _by_condition(settings, run)
     say_lines(result.headline())
     say(f"scores, results and their hashes: {settings.out}")
+
+
+def _read(settings: EvaluateSettings) -> ScoredRun:
+    if settings.runs:
+        _require_apart(settings.out, settings.runs)
+        return pooled(_runs(settings.runs, ()), [str(folder) for folder in settings.runs])
+    return _imported(settings) if settings.scores is not None else _scored(settings)
 
 
 def _scored(settings: EvaluateSettings) -> ScoredRun:

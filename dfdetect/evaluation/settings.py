@@ -25,7 +25,9 @@ class EvaluateSettings:
     is what tables call the detector, `trained_on` lists what it learned from (`ffpp/original`,
     `ffpp/Deepfakes`) where its checkpoint does not say. With `conditions` the errors by face size,
     sharpness, turn, brightness and compression are measured too; compression only where
-    `data_root` is the folder that the crops' manifests are relative to.
+    `data_root` is the folder that the crops' manifests are relative to. Or else `runs` are folders
+    of earlier evaluations, of weights that were each trained without some of the people: their
+    scores are measured together (`pooled`).
     """
 
     checkpoint: Path | None
@@ -43,13 +45,16 @@ class EvaluateSettings:
     out: Path
     n_bootstrap: int
     seed: int
+    runs: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse two kinds of input at once, half of one, and none; and what nobody can do."""
-        if bool(self.crops) == (self.scores is not None):
+        if self.runs and (self.crops or self.scores is not None or self.checkpoint is not None):
+            raise UsageError("runs=[FOLDER,FOLDER] are scored already; leave out what would score")
+        if not self.runs and bool(self.crops) == (self.scores is not None):
             raise UsageError(
                 "give either crops=[FOLDER] to score them, or scores=FILE manifest=FILE to measure "
-                "scores that are there already"
+                "scores that are there already, or runs=[FOLDER,FOLDER] to pool earlier evaluations"
             )
         if (self.scores is None) != (self.manifest is None):
             raise UsageError("scores=FILE and manifest=FILE go together")

@@ -81,7 +81,7 @@ def made_words(made: Made) -> str:
 def _glance(card: Card) -> Iterator[Block]:
     rows = []
     for measurement in card.measured:
-        mine = "these" if measurement.whose != SIBLING else measurement.weights_sha256[:8]
+        mine = "these" if measurement.whose != SIBLING else _few(measurement.weights_sha256)
         for number in measurement.numbers:
             if (number.metric, number.unit) == ("auc", "video"):
                 counts = f"{number.n_real} + {number.n_fake}"
@@ -159,6 +159,11 @@ def _measured(measurement: Measurement) -> Iterator[Block]:
     yield from condition_lines(measurement.conditions)
 
 
+def _few(digest: str) -> str:
+    several = digest.count(", ") + 1
+    return digest[:8] if several == 1 else f"{several} siblings"
+
+
 def _fakes(number: Number) -> str:
     known = f", {number.exposure}" if number.exposure not in ("", "unknown") else ""
     return f"{number.dataset}, {number.method}{known}"
@@ -167,7 +172,7 @@ def _fakes(number: Number) -> str:
 def _whose(whose: str, digest: str) -> str:
     if not digest:
         return "Of which weights is not stated."
-    named = f"`{digest[:_SHORT]}`"
+    named = ", ".join(f"`{one[:_SHORT]}`" for one in digest.split(", "))
     if whose == SIBLING:
         return f"Other weights than these: {named}."
     if whose == SHIPPED:

@@ -29,6 +29,7 @@ from dfdetect.evaluation.cards.card import (
 )
 from dfdetect.evaluation.conditions.bins import ConditionRow
 from dfdetect.evaluation.conditions.files import CONDITIONS_FILE, read_conditions
+from dfdetect.evaluation.pooled import WEIGHTS_OF
 from dfdetect.evaluation.results import ResultRow, read_results
 from dfdetect.evaluation.robustness.curves import read_curves
 from dfdetect.evaluation.run_files import read_run
@@ -88,7 +89,8 @@ def read_measurement(
             f"{folder / 'results.parquet'} does not say which split it is of; measure again with "
             f"`dfdetect evaluate out={folder}`"
         ) from error
-    digest = dict(made.parents).get("weights", UNKNOWN_WEIGHTS)
+    several = [digest for role, digest in made.parents if role.startswith(WEIGHTS_OF)]
+    digest = dict(made.parents).get("weights", ", ".join(several) or UNKNOWN_WEIGHTS)
     whose = weights.whose(digest)
     if whose == SIBLING and title is not None and not about.strip():
         raise UsageError(
