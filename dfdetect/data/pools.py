@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +35,30 @@ def pool_of(videos: Videos, units: Members, dataset: str, label: int) -> Pool:
     chosen = np.asarray(is_of, dtype=bool) & (units.sizes > 0)
     order = np.asarray(pc.sort_indices(videos.column("video_id")), dtype=np.int64)
     return order[chosen[order]]
+
+
+def own_forgeries(videos: Videos, real: Pool, fake: Pool) -> dict[int, Pool]:
+    """Return, for each genuine video that has any, the forgeries that were made of it.
+
+    Where a manifest does not name the originals, those that share a source id with it.
+    """
+    ids, originals, sources = (
+        videos.column(name).to_pylist() for name in ("video_id", "original_id", "source_ids")
+    )
+    by_original: dict[str, list[int]] = defaultdict(list)
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for video in fake.tolist():
+        if originals[video] is not None:
+            by_original[originals[video]].append(video)
+        else:
+            for source in sources[video]:
+                by_source[source].append(video)
+    found = {}
+    for video in real.tolist():
+        shared = {other for source in sources[video] for other in by_source[source]}
+        if own := sorted({*by_original[ids[video]], *shared}):
+            found[video] = np.array(own, dtype=np.int64)
+    return found
 
 
 def groups_of(

@@ -27,9 +27,10 @@ from dfdetect.data.crops import CropStore
 from dfdetect.data.loading import CropDataset
 from dfdetect.data.opacity import Blend
 from dfdetect.data.partners import Partners
-from dfdetect.data.pools import Pool, frames_of, groups_of, pool_of
+from dfdetect.data.pools import Pool, frames_of, groups_of, own_forgeries, pool_of
 from dfdetect.data.samplers import Members
 from dfdetect.data.shapes import Shapes
+from dfdetect.data.unblended import require_unblended
 from dfdetect.data.xray_blend import METHOD as XRAY
 from dfdetect.data.xray_blend import METHOD_68 as XRAY_68
 from dfdetect.data.xray_blend import xray_blend
@@ -51,13 +52,16 @@ class Source:
 
     `weight` is its share of the items, relative to the other sources; `blend_share` of its forged
     faces are blends of genuine ones. A dataset without fakes has nothing else to offer. `blend`
-    says of what they are blends: `self` of a face and itself, `xray` of two people's faces.
+    says of what they are blends: `self` of a face and itself, `xray` of two people's faces. With
+    `matched` a genuine face is paired with a forgery of the same video, at the frame next to its
+    own, where there is one: nothing but the forgery then tells the two apart.
     """
 
     dataset: str
     weight: float
     blend_share: float
     blend: str = "self"
+    matched: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a kind of blend that does not exist."""
@@ -135,7 +139,9 @@ class TrainingItems:
         self._size, self._needs = preprocess.size, needs
         self._sources, self._blends = tuple(sources), blends
         if not blends:
-            _require_plain(self._sources, settings, needs, shapes)
+            require_unblended(
+                any(source.blend != "self" for source in sources), settings, needs, shapes
+            )
             self._settings = geometry_of(settings)
         weights = np.array([source.weight for source in sources], dtype=np.float64)
         if not weights.size or weights.min() < 0 or weights.sum() == 0:
@@ -151,6 +157,11 @@ class TrainingItems:
             [pool_of(self._crops.videos, self._units, source.dataset, label) for source in sources]
             for label in (REAL, FAKE)
         )
+        self._video_of_unit = video_of_unit
+        self._own = [
+            own_forgeries(self._crops.videos, real, fake) if source.matched else {}
+            for source, real, fake in zip(sources, self._real, self._fake, strict=True)
+        ]
         self._groups = [
             groups_of(self._crops.videos, real, fake, needs) if needs.grouped else ()
             for real, fake in zip(self._real, self._fake, strict=True)
@@ -216,7 +227,18 @@ class TrainingItems:
             return None if faces is None else (faces, treatment)
         if not len(fakes):
             return None
-        return (self._face(real), self._face(self._draw(fakes, rng))), treatment
+        own = self._own[number].get(int(self._video_of_unit[real]))
+        fake = self._draw(fakes, rng) if own is None else self._draw_beside(real, own, rng)
+        return (self._face(real), self._face(fake)), treatment
+
+    def _draw_beside(self, real: int, videos: Pool, rng: np.random.Generator) -> int:
+        """Draw one of some videos; of it the crop, or clip, that is nearest in time to another."""
+        video = int(videos[int(rng.integers(len(videos)))])
+        first, end = self._units.starts[video : video + 2].tolist()
+        units = self._units.rows[first:end]
+        index = self._crops.columns.frame_index
+        away = np.abs(index[self._frames[units, 0]] - index[self._frames[real, 0]])
+        return int(units[int(np.argmin(away))])
 
     def _group(self, number: int, rng: np.random.Generator) -> tuple[tuple[_Face, ...], int]:
         groups = self._groups[number]
@@ -374,24 +396,3 @@ class TrainingItems:
             self._settings,
             [()] if np.isnan(self._crops.columns.landmarks[drawn, 0]).any() else [],
         )
-
-
-def _require_plain(
-    sources: Sequence[Source],
-    settings: AugmentSettings,
-    needs: BatchNeeds,
-    shapes: Shapes | None,
-) -> None:
-    """Refuse what pairs cannot have that are blended where they are trained on."""
-    has_others = any(source.blend != "self" for source in sources)
-    for asked, what in (
-        (needs.frames > 1, "clips"),
-        (needs.views > 1, "several views of a face"),
-        (needs.grouped, "groups of a face and its forgeries"),
-        (has_others, "blends of two people (blend=xray)"),
-        (shapes is not None, "blends by 68 or 81 landmarks (landmarks)"),
-        (settings.codec > 0, "the video codec (augment.codec)"),
-        (settings.cutout > 0 or settings.erase > 0, "cut-outs (augment.cutout, augment.erase)"),
-    ):
-        if asked:
-            raise UsageError(f"the batched blend has no {what}; set trainer.blend_on=loader")

@@ -16,9 +16,11 @@ from dfdetect.data.crops import CropStore
 from dfdetect.data.loading import CropDataset
 from dfdetect.data.opacity import Blend
 from dfdetect.data.partners import Partners
+from dfdetect.data.pools import own_forgeries
 from dfdetect.data.recode import h264
 from dfdetect.data.shards import CropRow
 from dfdetect.data.training_items import PLAIN, Source, TrainingItems
+from dfdetect.data.videos import Videos
 from dfdetect.data.xray_blend import xray_blend
 from dfdetect.detectors.base import BatchNeeds, Preprocess
 from dfdetect.errors import UsageError
@@ -381,6 +383,42 @@ def test_a_group_is_one_scene_by_every_method(related: CropStore) -> None:
     assert seen == {"0", "1", "2"}
     with pytest.raises(UsageError, match="forgeries by each of Deepfakes, Face2Face"):
         items_of([related], BatchNeeds(methods=("Deepfakes", "Face2Face"), grouped=True))
+
+
+def test_matched_pairs_are_of_one_video_and_one_moment(related: CropStore) -> None:
+    crops = {related.image(crop).tobytes(): crop for crop in related.usable("train")}
+
+    def drawn(matched: bool) -> set[tuple[bool, bool]]:
+        source = Source("d", 1, 0.0, matched=matched)
+        items = TrainingItems([related], [source], WHOLE, AS_STORED, 0, 120)
+        found = set()
+        for position in range(120):
+            real, fake = (crops[image.tobytes()] for image in items[position].images[0])
+            person = real.video_id.removeprefix("r")
+            same = fake.video_id in (f"Deepfakes{person}", f"FaceSwap{person}")
+            found.add((same, real.frame_index == fake.frame_index))
+        return found
+
+    assert drawn(matched=True) == {(True, True)}
+    assert len(drawn(matched=False)) == 4
+
+
+def test_forgeries_are_matched_by_their_original_or_else_by_a_shared_source() -> None:
+    rows = [
+        clip_row("a", source_ids=("a",)), clip_row("b", source_ids=("b",)),
+        clip_row("c", source_ids=("c",)),
+        clip_row("of a", label=1, source_ids=("a", "b"), original_id="a"),
+        clip_row("with b", label=1, source_ids=("b",)),
+    ]  # fmt: skip
+    videos = Videos.of(rows)
+    number = {row.video_id: place for place, row in enumerate(videos)}
+    real, fake = (
+        np.array([number[name] for name in names]) for names in ("abc", ("of a", "with b"))
+    )
+    found = own_forgeries(videos, real, fake)
+    assert {place: pool.tolist() for place, pool in found.items()} == {
+        number["a"]: [number["of a"]], number["b"]: [number["with b"]],
+    }  # fmt: skip
 
 
 def test_clips_are_consecutive_frames_treated_alike(related: CropStore) -> None:
