@@ -20,6 +20,7 @@ import numpy as np
 from dfdetect.data.splits import source_groups
 from dfdetect.data.videos import Videos
 from dfdetect.errors import UsageError
+from dfdetect.evaluation.pooled import first_overlap
 from dfdetect.evaluation.run_files import read_run
 from dfdetect.evaluation.runs import ScoredRun, network_facts
 from dfdetect.provenance import sha256_file
@@ -27,7 +28,6 @@ from dfdetect.scoring.aggregate import MIN_FACES
 from dfdetect.scoring.band_ratios import Share, band_ratios, decisions
 from dfdetect.scoring.calibrate import fit_platt
 from dfdetect.scoring.units import unit_scores
-from dfdetect.scoring.words import clopper_pearson
 from dfdetect.types import FAKE, REAL, Band, BandRate, Calibration, OperatingPoint
 
 if TYPE_CHECKING:
@@ -212,17 +212,12 @@ def require_apart(clips: Sequence[CalibrationClips]) -> None:
     Raises:
         UsageError: An id, or a file's bytes, are in two runs.
     """
-    for column in ("video_id", "sha256"):
-        first: dict[str, Path] = {}
-        for one in clips:
-            mine = {str(value) for value in one.videos.column(column).to_pylist() if value}
-            if twice := sorted(mine & first.keys()):
-                shared = ", ".join(name[:80] for name in twice[:N_NAMED])
-                raise UsageError(
-                    f"{first[twice[0]]} and {one.folder} both hold {len(twice)} videos (by "
-                    f"{column}: {shared}); give each video's scores once"
-                )
-            first |= dict.fromkeys(mine, one.folder)
+    if overlap := first_overlap([(str(one.folder), one.videos) for one in clips]):
+        shared = ", ".join(name[:80] for name in overlap.names[:N_NAMED])
+        raise UsageError(
+            f"{overlap.first} and {overlap.second} both hold {len(overlap.names)} videos (by "
+            f"{overlap.column}: {shared}); give each video's scores once"
+        )
 
 
 def fit(clips: Sequence[CalibrationClips], settings: CalibrateSettings) -> Calibration:
@@ -318,11 +313,8 @@ def _point_line(point: OperatingPoint) -> str:
     start = f"at most {100 * point.false_alarm:g} % false alarms"
     if point.logit is None:
         return f"{start}: {point.n_real} genuine videos are too few to support it"
-    shares = (
-        Share(count, n, *(clopper_pearson(count, n) if n else (None, None)))
-        for count, n in ((point.real_flagged, point.n_real), (point.fake_flagged, point.n_fake))
-    )
-    real, fake = map(_share, shares)
+    real = _share(Share.of(point.real_flagged, point.n_real))
+    fake = _share(Share.of(point.fake_flagged, point.n_fake))
     return (
         f"{start}: a logit above {point.logit:.4f}; cross-fitted, it flags {real} genuine and "
         f"{fake} manipulated"

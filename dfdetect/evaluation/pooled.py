@@ -9,6 +9,7 @@ measured on them together is, if anything, lower than what each weights would re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,28 @@ from dfdetect.scoring.score_table import ScoreTable
 
 TRAIN = "train"
 WEIGHTS_OF = "weights of "
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Videos that two runs hold, by their ids or by the SHA-256 of their bytes (`column`)."""
+
+    first: str
+    second: str
+    column: str
+    names: tuple[str, ...]
+
+
+def first_overlap(named: Sequence[tuple[str, Videos]]) -> Overlap | None:
+    """Return the first overlap of some labelled videos, by id before by bytes, or None."""
+    for column in ("video_id", "sha256"):
+        before: dict[str, str] = {}
+        for label, videos in named:
+            mine = {str(value) for value in videos.column(column).to_pylist() if value}
+            if twice := tuple(sorted(mine & before.keys())):
+                return Overlap(before[twice[0]], label, column, twice)
+            before |= dict.fromkeys(mine, label)
+    return None
 
 
 def pooled(runs: Sequence[ScoredRun], labels: Sequence[str]) -> ScoredRun:
@@ -80,21 +103,17 @@ def _require_alike(named: Sequence[tuple[str, ScoredRun]]) -> None:
 
 
 def _require_unseen(named: Sequence[tuple[str, ScoredRun]]) -> None:
-    found: dict[str, str] = {}
     for label, run in named:
         if n := run.videos.column("split").to_pylist().count(TRAIN):
             raise UsageError(
                 f"{label} has scores of {n} videos of its detector's train split; evaluate "
                 "protocol.split=test of the fold that it was trained without"
             )
-        for key in ("video_id", "sha256"):
-            for value in filter(None, run.videos.column(key).to_pylist()):
-                before = found.setdefault(f"{key} {value}", label)
-                if before != label:
-                    raise UsageError(
-                        f"{before} and {label} both hold a video ({key} {value[:80]}); pool runs "
-                        "of different folds"
-                    )
+    if overlap := first_overlap([(label, run.videos) for label, run in named]):
+        raise UsageError(
+            f"{overlap.first} and {overlap.second} both hold a video ({overlap.column} "
+            f"{overlap.names[0][:80]}); pool runs of different folds"
+        )
 
 
 def _parents(named: Sequence[tuple[str, ScoredRun]]) -> list[tuple[str, str]]:

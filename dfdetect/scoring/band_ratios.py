@@ -45,6 +45,16 @@ class Share:
     low: float | None
     high: float | None
 
+    @classmethod
+    def of(cls, count: int, n: int) -> Share:
+        """Return the share with its interval (Clopper & Pearson, Biometrika 1934).
+
+        Example:
+            >>> Share.of(0, 0)
+            Share(count=0, n=0, low=None, high=None)
+        """
+        return cls(count, n, *(clopper_pearson(count, n, LEVEL) if n else (None, None)))
+
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
@@ -135,7 +145,7 @@ def decisions(rates: Sequence[BandRate]) -> Decisions:
     n_open = open_.real_found + open_.fake_found
     flagged = (Band.STRONG, Band.MODERATE, Band.WEAK)
     right = ratios[Band.NONE].real_found + sum(ratios[band].fake_found for band in flagged)
-    return Decisions(_share(n_open, n), _share(right, n - n_open))
+    return Decisions(Share.of(n_open, n), Share.of(right, n - n_open))
 
 
 def _exact(counts: Sequence[tuple[Band, int, int]]) -> dict[Band, int]:
@@ -155,7 +165,3 @@ def _exact(counts: Sequence[tuple[Band, int, int]]) -> dict[Band, int]:
     if min(exact.values()) < 0:
         raise ValueError("counts of bands contradict each other: a band holds fewer than no clips")
     return exact
-
-
-def _share(count: int, n: int) -> Share:
-    return Share(count, n, *(clopper_pearson(count, n, LEVEL) if n else (None, None)))

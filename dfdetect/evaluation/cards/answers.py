@@ -14,7 +14,6 @@ from dfdetect.evaluation.runs import ScoredRun
 from dfdetect.scoring.band_checks import calibration_error, check_bands
 from dfdetect.scoring.band_ratios import Share
 from dfdetect.scoring.units import unit_scores
-from dfdetect.scoring.words import clopper_pearson
 from dfdetect.types import FAKE, Band, Calibration
 
 
@@ -68,18 +67,14 @@ def _answers(name: str, fitted: Calibration, logits: Any, truth: Any) -> Answers
                 Operating(
                     point.false_alarm,
                     point.logit,
-                    _share(int(np.sum(flagged & ~is_fake)), int(np.sum(~is_fake))),
-                    _share(int(np.sum(flagged & is_fake)), int(np.sum(is_fake))),
+                    Share.of(int(np.sum(flagged & ~is_fake)), int(np.sum(~is_fake))),
+                    Share.of(int(np.sum(flagged & is_fake)), int(np.sum(is_fake))),
                 )
             )
     return Answers(
         dataset=name,
         bands=bands,
-        inconclusive=_share(open_.real_found + open_.fake_found, truth.size),
+        inconclusive=Share.of(open_.real_found + open_.fake_found, truth.size),
         calibration_error=calibration_error(fitted, logits, truth),
         operating=tuple(operating),
     )
-
-
-def _share(count: int, n: int) -> Share:
-    return Share(count, n, *clopper_pearson(count, n))
